@@ -1,0 +1,81 @@
+"""What the operator calls the things of a cluster: kinds, keys and plain manifests. Pure names, no behaviour."""
+
+from dataclasses import dataclass
+from typing import Any
+
+Manifest = dict[str, Any]
+"""A Kubernetes object as plain data, in the shape of its YAML."""
+
+GROUP = "agentfleet.dev"
+VERSION = "v1alpha1"
+FIELD_MANAGER = "agentfleet"
+
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""Label on every child; its value is FIELD_MANAGER. Watches select by it, on the server's side."""
+
+MODEL_SERVER_LABEL = "agentfleet.dev/modelserver"
+"""Label on every child of a ModelServer, pods included; its value is the ModelServer's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One API resource that the operator watches, reads or writes."""
+
+    name: str
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+    managed_only: bool = False
+    """True where only objects with our MANAGED_BY label are watched."""
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind("ModelServer", GROUP, VERSION, "modelservers"),
+        Kind("Deployment", "apps", "v1", "deployments", managed_only=True),
+        Kind("Service", "", "v1", "services", managed_only=True),
+        Kind("ConfigMap", "", "v1", "configmaps", managed_only=True),
+        Kind("Pod", "", "v1", "pods", managed_only=True),
+        Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
+        Kind("Node", "", "v1", "nodes", namespaced=False),
+    )
+}
+"""Everything that is watched, by kind. The first is what users write; the rest is what reconcile has to see."""
+
+PARENTS = ("ModelServer",)
+"""The kinds that reconcile works on."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names one object. `namespace` is empty for cluster-scoped kinds."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}" if self.namespace else f"{self.kind}/{self.name}"
+
+
+def key_of(manifest: Manifest) -> Key:
+    """The key of an object that carries its kind."""
+    metadata = manifest["metadata"]
+    return Key(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+def parent_of(manifest: Manifest) -> Key | None:
+    """The agentfleet object that an object belongs to: by owner reference, else (pods) by label."""
+    metadata = manifest["metadata"]
+    namespace = metadata.get("namespace", "")
+    for owner in metadata.get("ownerReferences", ()):
+        if owner.get("kind") in PARENTS and owner.get("apiVersion", "").startswith(GROUP + "/"):
+            return Key(owner["kind"], namespace, owner["name"])
+    name = metadata.get("labels", {}).get(MODEL_SERVER_LABEL)
+    return Key("ModelServer", namespace, name) if name else None

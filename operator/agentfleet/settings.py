@@ -1,0 +1,130 @@
+"""The operator's settings: one frozen model, read once from AGENTFLEET_* environment variables.
+
+The Helm chart writes the variables from its values; a field's docstring says what the value does. Settings that limit
+what users' objects may ask for deny by default. Lists are comma separated, durations are Go style (`35s`, `2m`).
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from agentfleet.durations import parse_duration
+from agentfleet.errors import InvalidSpec
+
+PREFIX = "AGENTFLEET_"
+
+
+def _comma_separated(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _seconds(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Every knob of the operator process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    namespace: str = "agentfleet-system"
+    """The operator's own namespace: its Lease lives here."""
+
+    pod_name: str = "agentfleet"
+    """This replica's identity in the Lease."""
+
+    watch_namespaces: Names = ()
+    """Namespaces to serve; empty is the whole cluster."""
+
+    leader_election: bool = True
+    """Off only where a single replica is certain, such as a run from a shell."""
+
+    lease_name: str = "agentfleet-operator"
+    """Name of the Lease that replicas compete for."""
+
+    lease_duration: Seconds = 15.0
+    """A leader that has not renewed for this long is dead to the others."""
+
+    renew_deadline: Seconds = 10.0
+    """A leader that could not renew for this long stops working and exits."""
+
+    renew_interval: Seconds = 2.0
+    """How often the leader renews and the others look."""
+
+    workers: int = Field(default=8, ge=1, le=64)
+    """Objects reconciled at once. More than 8 adds latency, not throughput, on one API server."""
+
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """Port of /healthz, /readyz and /metrics."""
+
+    stuck_after: Seconds = 120.0
+    """A key in work for longer than this makes /healthz fail, and kubelet restarts the operator."""
+
+    resync_interval: Seconds = 300.0
+    """How often the cache is compared with a listing, to drop objects whose deletion an outage hid."""
+
+    sidecar_image: str = "agentfleet/operator:latest"
+    """Image of the sidecar and the loader in engine pods: the operator's own."""
+
+    sidecar_image_pull_policy: str = "IfNotPresent"
+    """Pull policy of that image."""
+
+    vllm_image: str = "vllm/vllm-openai:v0.33.0"
+    """Engine image of ModelServers with engine VLLM that name none."""
+
+    llama_cpp_image: str = "ghcr.io/ggml-org/llama.cpp:server"
+    """Engine image of CPU ModelServers with engine LlamaCpp that name none."""
+
+    llama_cpp_gpu_image: str = "ghcr.io/ggml-org/llama.cpp:server-cuda"
+    """The same for those that ask for GPUs."""
+
+    ollama_image: str = "ollama/ollama:0.33.0"
+    """Engine image of ModelServers with engine Ollama that name none."""
+
+    cluster_domain: str = "cluster.local"
+    """DNS domain of the cluster, for status.url."""
+
+    site_label: str = "topology.kubernetes.io/zone"
+    """Node label that names a site (spec.placement.sites)."""
+
+    dns_delay: Seconds = 35.0
+    """How long a stopping pod waits for its DNS entry to leave caches: at least the TTL of the cluster's DNS."""
+
+    host_path_root: str = ""
+    """The one folder of nodes under which file:// sources and hostPath volumes may lie; empty denies both."""
+
+    allowed_service_accounts: Names = ()
+    """Service account names that engine pods may run under, besides the namespace's default."""
+
+    status_interval: Seconds = 300.0
+    """Values in status that are no decision, condition or band are written at most this often."""
+
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Settings from `environment`; InvalidSpec names the variable, its value and what it may be."""
+        values = {
+            name: environment[PREFIX + name.upper()] for name in cls.model_fields if PREFIX + name.upper() in environment
+        }
+        unknown = sorted(
+            key for key in environment if key.startswith(PREFIX) and key[len(PREFIX) :].lower() not in cls.model_fields
+        )
+        if unknown:
+            raise InvalidSpec("InvalidSettings", f"unknown environment variable {unknown[0]}; see settings.py for the list")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            variable = PREFIX + str(first["loc"][0]).upper()
+            raise InvalidSpec(
+                "InvalidSettings", f"{variable}={values[str(first['loc'][0])]!r}: {first['msg']}"
+            ) from error
