@@ -1,34 +1,223 @@
-"""What the watches have seen, as compact bytes: read by reconcile, filled by handlers.py, repaired by resync.py.
+"""What the watches have seen, as compact bytes: read by reconcile, filled by observe.py, repaired by resync.py.
 
 Objects are kept without managedFields (half of a Deployment) and only with what reconcile reads; a dict costs ten
 times its JSON, so each entry is one bytes object, parsed when it is asked for.
 """
 
-from agentfleet.objects import Key, Manifest
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agentfleet.objects import GROUP, KINDS, Key, Manifest, key_of, parent_of
+
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_TOMBSTONES = 4096
+
+
+def _pick(source: Manifest, *names: str) -> Manifest:
+    return {name: source[name] for name in names if name in source}
+
+
+def _full_metadata(manifest: Manifest) -> Manifest:
+    metadata = {name: value for name, value in manifest["metadata"].items() if name != "managedFields"}
+    if _LAST_APPLIED in metadata.get("annotations", {}):
+        metadata["annotations"] = {
+            name: value for name, value in metadata["annotations"].items() if name != _LAST_APPLIED
+        }
+    return metadata
+
+
+def _essential_metadata(manifest: Manifest) -> Manifest:
+    """Identity, ownership, labels, deletion, and of the annotations only ours."""
+    metadata = _pick(
+        manifest["metadata"],
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "labels",
+        "ownerReferences",
+        "creationTimestamp",
+        "deletionTimestamp",
+    )
+    ours = {
+        name: value
+        for name, value in manifest["metadata"].get("annotations", {}).items()
+        if name.startswith(GROUP + "/")
+    }
+    if ours:
+        metadata["annotations"] = ours
+    return metadata
+
+
+def _whole(manifest: Manifest) -> Manifest:
+    rest = _pick(manifest, "apiVersion", "kind", "spec", "data", "binaryData", "status")
+    return {**rest, "metadata": _full_metadata(manifest)}
+
+
+def _pod(manifest: Manifest) -> Manifest:
+    return {
+        **_pick(manifest, "apiVersion", "kind"),
+        "metadata": _essential_metadata(manifest),
+        "spec": _pick(manifest.get("spec", {}), "nodeName"),
+        "status": _pick(
+            manifest.get("status", {}),
+            "phase",
+            "reason",
+            "message",
+            "conditions",
+            "containerStatuses",
+            "initContainerStatuses",
+            "podIP",
+            "startTime",
+        ),
+    }
+
+
+def _node(manifest: Manifest) -> Manifest:
+    status = manifest.get("status", {})
+    # without the heartbeat times, which change every few minutes and mean nothing to placement
+    ready = [
+        _pick(each, "type", "status", "reason") for each in status.get("conditions", ()) if each["type"] == "Ready"
+    ]
+    return {
+        **_pick(manifest, "apiVersion", "kind"),
+        "metadata": _essential_metadata(manifest),
+        "spec": _pick(manifest.get("spec", {}), "taints", "unschedulable"),
+        "status": {**_pick(status, "allocatable", "capacity"), "conditions": ready},
+    }
+
+
+def _claim(manifest: Manifest) -> Manifest:
+    return {
+        **_pick(manifest, "apiVersion", "kind"),
+        "metadata": _essential_metadata(manifest),
+        "spec": _pick(manifest.get("spec", {}), "storageClassName", "accessModes", "volumeName"),
+        "status": _pick(manifest.get("status", {}), "phase"),
+    }
+
+
+_SLIM: dict[str, Callable[[Manifest], Manifest]] = {
+    "Pod": _pod,
+    "Node": _node,
+    "PersistentVolumeClaim": _claim,
+}
+"""What is kept of each kind; everything but managedFields and kubectl's copy of the object where not named."""
+
+
+def slim(manifest: Manifest) -> Manifest:
+    """The part of an object that reconcile reads; shares its values with `manifest`."""
+    return _SLIM.get(manifest["kind"], _whole)(manifest)
+
+
+def pack(manifest: Manifest) -> bytes:
+    """Canonical JSON."""
+    return json.dumps(manifest, separators=(",", ":"), sort_keys=True).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    uid: str
+    version: int
+    parent: Key | None
+    content: bytes
 
 
 class Cache:
     """Last seen state of every watched object, indexed by the agentfleet object it belongs to."""
 
+    def __init__(self) -> None:
+        self._entries: dict[str, dict[Key, _Entry]] = {kind: {} for kind in KINDS}
+        self._children: dict[Key, set[Key]] = {}
+        # uids never come back: what is known to be gone is not let in again by a late answer to a write
+        self._gone: dict[str, None] = {}
+
     def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
         """Take in an object from a watch or from an answer to a write; False when it is older than what is held.
 
-        `manifest` must carry `kind`. Older is judged by resourceVersion for the same uid.
+        `manifest` must carry `kind`. Older is judged by resourceVersion, and by the uid where the name was used anew.
         """
-        raise NotImplementedError
+        key = _interned(key_of(manifest))
+        uid = manifest["metadata"]["uid"]
+        version = int(manifest["metadata"]["resourceVersion"])
+        old = self._entries[key.kind].get(key)
+        if deleted:
+            self._bury(uid)
+            if old is None or (old.uid != uid and old.version > version):
+                return False
+            self._remove(key, old)
+            return True
+        if uid in self._gone or (old is not None and version < old.version):
+            return False
+        if old is not None:
+            self._remove(key, old)
+        self._insert(key, _Entry(uid, version, parent_of(manifest), pack(slim(manifest))))
+        return True
 
     def get(self, key: Key) -> Manifest | None:
         """A fresh copy of the object, None where unknown."""
-        raise NotImplementedError
+        entry = self._entries[key.kind].get(key)
+        return None if entry is None else _unpack(entry)
 
     def children(self, parent: Key, kind: str) -> list[Manifest]:
         """Objects of `kind` that belong to `parent` (objects.parent_of), sorted by name."""
-        raise NotImplementedError
+        keys = sorted(key for key in self._children.get(parent, ()) if key.kind == kind)
+        return [_unpack(self._entries[kind][key]) for key in keys]
 
     def keys(self, kind: str) -> list[Key]:
         """All known keys of a kind, sorted."""
-        raise NotImplementedError
+        return sorted(self._entries[kind])
+
+    def count(self, kind: str) -> int:
+        """How many objects of a kind are held."""
+        return len(self._entries[kind])
+
+    def version(self, key: Key) -> int | None:
+        """The resourceVersion that is held, None where unknown."""
+        entry = self._entries[key.kind].get(key)
+        return None if entry is None else entry.version
+
+    def newest(self, kind: str) -> int:
+        """The highest resourceVersion held of a kind, 0 where none is."""
+        return max((entry.version for entry in self._entries[kind].values()), default=0)
+
+    def parent(self, key: Key) -> Key | None:
+        """The agentfleet object that a held object belongs to."""
+        entry = self._entries[key.kind].get(key)
+        return None if entry is None else entry.parent
 
     def drop(self, key: Key) -> None:
         """Forget an object that a listing has shown to be gone."""
-        raise NotImplementedError
+        entry = self._entries[key.kind].get(key)
+        if entry is not None:
+            self._bury(entry.uid)
+            self._remove(key, entry)
+
+    def _insert(self, key: Key, entry: _Entry) -> None:
+        self._entries[key.kind][key] = entry
+        if entry.parent is not None:
+            self._children.setdefault(entry.parent, set()).add(key)
+
+    def _remove(self, key: Key, entry: _Entry) -> None:
+        del self._entries[key.kind][key]
+        if entry.parent is not None:
+            siblings = self._children[entry.parent]
+            siblings.discard(key)
+            if not siblings:
+                del self._children[entry.parent]
+
+    def _bury(self, uid: str) -> None:
+        self._gone[uid] = None
+        while len(self._gone) > _TOMBSTONES:
+            del self._gone[next(iter(self._gone))]
+
+
+def _unpack(entry: _Entry) -> Manifest:
+    manifest: Manifest = json.loads(entry.content)
+    return manifest
+
+
+def _interned(key: Key) -> Key:
+    """Thousands of keys share few kinds and namespaces; parsed JSON brings each its own copy."""
+    return Key(sys.intern(key.kind), sys.intern(key.namespace), key.name)

@@ -19,12 +19,14 @@ class InvalidSpec(AgentfleetError):
     """The object, or a setting it runs into, cannot work as written.
 
     `reason` is one of the table in resources/conditions.py; the message names field, value, legal values and the fix.
+    `after` is when to look again, in seconds, for a cause that no watch shows; None where a watch does.
     """
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: str, message: str, after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.after = after
 
 
 class NotReady(AgentfleetError):

@@ -43,6 +43,9 @@ class Settings(BaseModel):
     watch_namespaces: Names = ()
     """Namespaces to serve; empty is the whole cluster."""
 
+    watch_nodes: bool = True
+    """Nodes are cluster-scoped: off where the operator may only read its namespaces. Placement is then not explained."""
+
     leader_election: bool = True
     """Off only where a single replica is certain, such as a run from a shell."""
 

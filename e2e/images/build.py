@@ -1,0 +1,150 @@
+"""What images there are and what each is made of.
+
+Each one is a Dockerfile plus a folder that this module fills for it. The operator's is the Dockerfile that users build;
+the others stand in for images that a machine without a registry cannot pull, under names of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from e2e.images import Image, Progress, cache, debian, docker, golang, registry, wheels
+from e2e.images.buildah import Buildah
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDER = Path(__file__).parent
+
+PYTHON = "3.11"
+PYTHON_RELEASE = "bookworm"  # the Debian release with that Python
+PYTHON_PACKAGES = ["python3", "python3-venv", "ca-certificates", "dash", "coreutils"]
+# Newer than the C library of any machine that compiles Ollama, and the first release with llama.cpp.
+ENGINE_RELEASE = "forky"
+LLAMA_PACKAGES = ["llama.cpp-tools", "busybox-static"]
+OLLAMA_PACKAGES = ["libstdc++6", "busybox-static"]
+# Header libraries that Ollama's build copies in, but its Go module leaves out.
+OLLAMA_HEADERS = ["libminiaudio-dev", "libstb-dev", "nlohmann-json3-dev"]
+
+# What operator/Dockerfile copies; operator/Dockerfile.dockerignore lets nothing else in.
+OPERATOR_SOURCES = ["LICENSE", "README.md", "pyproject.toml", "requirements.lock", "operator/agentfleet"]
+
+
+def build_operator(progress: Progress) -> Image:
+    """The operator's image from the working tree; seconds after a change of the source, nothing without one."""
+    with cache.lock():
+        return _operator(progress)
+
+
+def build_all(progress: Progress) -> list[Image]:
+    """All images; minutes the first time, nothing when all is there."""
+    with cache.lock():
+        return [_operator(progress), _llama_server(progress), _registry(progress), _ollama(progress)]
+
+
+def _operator(progress: Progress) -> Image:
+    tag, dockerfile = "agentfleet/operator:dev", REPOSITORY / "operator" / "Dockerfile"
+    with_docker = docker.available()
+    sources = cache.digest(dockerfile, *(REPOSITORY / source for source in OPERATOR_SOURCES))
+
+    def make(archive: Path) -> None:
+        progress(f"building {tag}")
+        if with_docker:
+            docker.build(tag, REPOSITORY, dockerfile, "operator", archive)
+            return
+        buildah = Buildah(progress)
+        buildah.clean()
+        buildah.build(
+            tag,
+            REPOSITORY,
+            dockerfile,
+            target="operator",
+            ignorefile=dockerfile.with_name("Dockerfile.dockerignore"),
+            arguments={"BASE": _base(buildah, progress), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"},
+            volumes={wheels.wheelhouse(REPOSITORY, PYTHON, progress): "/wheels"},
+        )
+        buildah.save(tag, archive)
+
+    key = cache.digest("docker" if with_docker else _base_tag(), sources)
+    return Image(tag, cache.entry("operator.tar", key, make))
+
+
+def _base_tag() -> str:
+    key = cache.digest(FOLDER / "base", FOLDER / "debian.py", PYTHON_RELEASE, *PYTHON_PACKAGES)
+    return f"localhost/agentfleet/base:{key}"
+
+
+def _base(buildah: Buildah, progress: Progress) -> str:
+    tag = _base_tag()
+    if not buildah.has(tag):
+        progress(f"unpacking Debian {PYTHON_RELEASE} with Python {PYTHON}")
+        with cache.scratch() as context:
+            debian.root(context / "root", PYTHON_RELEASE, PYTHON_PACKAGES)
+            buildah.build(tag, context, FOLDER / "base" / "Dockerfile")
+    return tag
+
+
+def _llama_server(progress: Progress) -> Image:
+    def fill(context: Path) -> None:
+        root = context / "root"
+        debian.root(root, ENGINE_RELEASE, LLAMA_PACKAGES)
+        _add_shell(root)
+        (root / "app").mkdir()
+        (root / "app" / "llama-server").symlink_to("/usr/bin/llama-server")
+
+    key = cache.digest(FOLDER / "llama-server", FOLDER / "debian.py", ENGINE_RELEASE, *LLAMA_PACKAGES)
+    return _image("llama-server", key, fill, progress)
+
+
+def _ollama(progress: Progress) -> Image:
+    def compile_program(program: Path) -> None:
+        progress(f"compiling Ollama {golang.version(module, package)} (minutes)")
+        with cache.scratch() as work:
+            debian.root(work / "headers", ENGINE_RELEASE, OLLAMA_HEADERS, dependencies=False)
+            include = work / "headers" / "usr" / "include"
+            # Ollama's sources name the header with its folder, Debian has it without.
+            (work / "own").mkdir()
+            (work / "own" / "miniaudio").symlink_to(include)
+            golang.build(module, package, program, includes=[work / "own", include])
+
+    def fill(context: Path) -> None:
+        root = context / "root"
+        debian.root(root, ENGINE_RELEASE, OLLAMA_PACKAGES)
+        _add_shell(root)
+        shutil.copy(cache.entry("ollama-program", cache.digest(module, *OLLAMA_HEADERS), compile_program), root / "bin/ollama")
+
+    module, package = FOLDER / "ollama", "github.com/ollama/ollama"
+    key = cache.digest(module, FOLDER / "debian.py", ENGINE_RELEASE, *OLLAMA_PACKAGES, *OLLAMA_HEADERS)
+    return _image("ollama", key, fill, progress)
+
+
+def _registry(progress: Progress) -> Image:
+    def fill(context: Path) -> None:
+        golang.build(registry.FOLDER, ".", context / "registry")
+        shutil.copy(registry.FOLDER / "config.yml", context)
+        with cache.scratch() as work:
+            registry.fill(context / "registry", context / "data", work)
+
+    return _image("registry", cache.digest(registry.FOLDER, REPOSITORY / "e2e" / "models"), fill, progress)
+
+
+def _image(name: str, key: str, fill: Callable[[Path], None], progress: Progress) -> Image:
+    """The image agentfleet/NAME:e2e from NAME/Dockerfile and a context that `fill` makes."""
+    tag = f"agentfleet/{name}:e2e"
+
+    def make(archive: Path) -> None:
+        progress(f"building {tag}")
+        buildah = Buildah(progress)
+        buildah.clean()
+        with cache.scratch() as context:
+            fill(context)
+            buildah.build(tag, context, FOLDER / name / "Dockerfile")
+        buildah.save(tag, archive)
+        buildah.remove(tag)
+
+    return Image(tag, cache.entry(f"{name}.tar", key, make))
+
+
+def _add_shell(root: Path) -> None:
+    """A shell for `kubectl exec`, as the images that these stand in for have one."""
+    (root / "bin" / "sh").symlink_to("busybox")

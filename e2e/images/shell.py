@@ -1,0 +1,46 @@
+"""Running the programs of a build: quiet when they work, their last words when they do not.
+
+Beside `e2e.cluster.shell.run` because compilers and package managers run for minutes and explain themselves at length.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from e2e.images import BuildError
+
+_LINES_OF_AN_ERROR = 30
+
+
+def run(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 1800,
+) -> str:
+    """Standard output of `command`; `env` is added to ours. Raises BuildError, also for a program that is missing."""
+    words = [str(word) for word in command]
+    try:
+        done = subprocess.run(
+            words,
+            env=os.environ | dict(env or {}),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise BuildError(f"`{words[0]}` is not on this machine; it is needed for the images of e2e") from None
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"`{' '.join(words)}` did not end within {timeout:.0f} s") from None
+    if done.returncode != 0:
+        last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_LINES_OF_AN_ERROR:])
+        raise BuildError(f"`{' '.join(words)}` failed (exit {done.returncode}):\n{last}")
+    return done.stdout

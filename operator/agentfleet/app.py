@@ -1,0 +1,185 @@
+"""The composition root of `agentfleet operator`: builds every part and runs them together. No logic.
+
+    server ─ Lease gate ─ lead: kopf ─▶ Observer ─▶ Cache + WorkQueue ─▶ Reconciler ─▶ KubeCluster
+                                └▶ Resync (warm-up gate, repair)
+
+A part that fails takes the process down with a non-zero exit code, and kubelet starts it anew. SIGTERM ends it
+cleanly: keys in work are finished, the Lease is handed on, exit code 0.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+from datetime import UTC, datetime
+
+from agentfleet import logs
+from agentfleet.cache import Cache
+from agentfleet.errors import AgentfleetError
+from agentfleet.handlers import build_registry, kopf_settings, watch
+from agentfleet.kubecluster import KubeCluster, connect
+from agentfleet.leader import LeaseGate, Terms
+from agentfleet.metrics import Metrics
+from agentfleet.objects import KINDS
+from agentfleet.observe import Observer
+from agentfleet.reconcile import Reconciler
+from agentfleet.references import References
+from agentfleet.resync import Resync
+from agentfleet.server import Health, LoopLag, Readiness, application, ended, serve, stuck_key
+from agentfleet.settings import Settings
+from agentfleet.workqueue import WorkQueue
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_DRAIN_TIMEOUT = 5.0
+_SPARE_CONNECTIONS = 4  # beside one for each worker: the Lease, listings
+
+
+def main(argv: list[str]) -> int:
+    """Run the operator. Everything is set by AGENTFLEET_* environment variables (settings.py)."""
+    argparse.ArgumentParser(prog="agentfleet operator", description=main.__doc__).parse_args(argv)
+    logs.configure("INFO")
+    try:
+        settings = Settings.from_environment(os.environ)
+        logs.configure(settings.log_level)
+        asyncio.run(run(settings))
+    except Exception as error:
+        for cause in _leaves(error):
+            # a traceback only for bugs: the others say all there is to say
+            known = isinstance(cause, AgentfleetError)
+            logger.error("stopped: %s: %s", type(cause).__name__, cause, exc_info=None if known else cause)
+        return 1
+    return 0
+
+
+def _leaves(error: Exception) -> list[Exception]:
+    if isinstance(error, ExceptionGroup):
+        return [leaf for nested in error.exceptions for leaf in _leaves(nested)]
+    return [error]
+
+
+async def run(settings: Settings) -> None:
+    """Serve, wait for the Lease, and work until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    _take_signals(stop)
+    metrics = Metrics()
+    async with await connect(connections=settings.workers + _SPARE_CONNECTIONS) as client:
+        cluster = KubeCluster(client, namespaces=settings.watch_namespaces, metrics=metrics)
+        operator = Operator(settings, cluster, metrics, stop)
+        async with serve(application(operator.health, operator.readiness, metrics), settings.http_port) as port:
+            logger.info("serving /healthz, /readyz and /metrics on port %d", port)
+            await operator.run()
+
+
+def _take_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop.set)
+
+
+class Operator:
+    """The parts of one replica, and how they stand to each other."""
+
+    def __init__(self, settings: Settings, cluster: KubeCluster, metrics: Metrics, stop: asyncio.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self.health = Health()
+        self._kinds = tuple(kind for kind in KINDS.values() if settings.watch_nodes or kind.name != "Node")
+        cache = Cache()
+        references = References()
+        reconciler = Reconciler(
+            cluster=cluster,
+            cache=cache,
+            references=references,
+            settings=settings,
+            metrics=metrics,
+            now=lambda: datetime.now(UTC),
+        )
+        self._queue = WorkQueue(reconciler, workers=settings.workers, metrics=metrics)
+        self._observer = Observer(cache=cache, references=references, enqueue=self._queue.add, metrics=metrics)
+        self._resync = Resync(
+            cluster=cluster,
+            cache=cache,
+            kinds=[kind.name for kind in self._kinds],
+            gone=self._observer.gone,
+            interval=settings.resync_interval,
+            metrics=metrics,
+        )
+        self._observer.subscribe(self._resync.seen)
+        self._gate = LeaseGate(
+            cluster,
+            Terms(
+                namespace=settings.namespace,
+                name=settings.lease_name,
+                duration=settings.lease_duration,
+                renew_deadline=settings.renew_deadline,
+                interval=settings.renew_interval,
+            ),
+            pod_name=settings.pod_name,
+            stop=stop,
+            on_change=metrics.leader.set,
+        )
+        self._leading = False
+        metrics.watch_cache(KINDS, cache.count)
+
+    def readiness(self) -> Readiness:
+        """A leader is ready with a warm cache; a standby as long as it can ask for the Lease."""
+        if not self._leading:
+            problem = self._gate.problem
+            return Readiness(problem is None, "standby", problem or "another replica leads")
+        if self._resync.warm:
+            return Readiness(True, "leader", "the cache is warm")
+        return Readiness(False, "leader", f"waiting for {self._resync.awaited} objects to arrive in the cache")
+
+    async def run(self) -> None:
+        """Lead when it is this replica's turn, until `stop`."""
+        if self._settings.leader_election:
+            await self._gate.run(self._lead)
+        else:
+            await self._lead()
+
+    async def _lead(self) -> None:
+        self._leading = True
+        self.health.add(stuck_key(self._queue.oldest_running, self._settings.stuck_after))
+        lag = LoopLag()
+        self.health.add(lag.check)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(part(), name=name)
+                for name, part in (
+                    ("watch", self._watch),
+                    ("work", self._work),
+                    ("resync", self._resync.run),
+                    ("loop monitor", lag.run),
+                )
+            ]
+            for task in tasks:
+                self.health.add(ended(task))
+            await self._stop.wait()
+            await self._drain(tasks[1])
+            for task in tasks:
+                task.cancel()
+
+    async def _watch(self) -> None:
+        await self._resync.expect()
+        await watch(
+            build_registry(self._kinds, self._observer),
+            kopf_settings(self._kinds),
+            namespaces=self._settings.watch_namespaces,
+            take_signals=lambda: _take_signals(self._stop),
+        )
+
+    async def _work(self) -> None:
+        await self._resync.warm_up()
+        await self._queue.run()
+
+    async def _drain(self, work: asyncio.Task[None]) -> None:
+        """Let the keys in work finish, while the Lease is still renewed."""
+        self._queue.stop()
+        if self._resync.warm:
+            await asyncio.wait((work,), timeout=_DRAIN_TIMEOUT)
+        oldest = self._queue.oldest_running()
+        if oldest is not None:
+            logger.warning("stopping in the middle of work", extra={"key": str(oldest[0])})

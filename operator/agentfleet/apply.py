@@ -1,0 +1,87 @@
+"""Carries out wishes against the cluster: sends only what would change something, never takes over what is not ours."""
+
+import copy
+
+from agentfleet.cache import Cache
+from agentfleet.cluster import Cluster
+from agentfleet.errors import Conflict, InvalidSpec, NotReady
+from agentfleet.manifests.merge import contains
+from agentfleet.manifests.names import APPLIED_ANNOTATION
+from agentfleet.metrics import Metrics
+from agentfleet.objects import Key, Manifest, key_of
+
+_FOREIGN_RETRY = 30.0
+"""Seconds between looks at a foreign object that has one of our names: such objects are not watched."""
+
+_GOING_RETRY = 1.0
+"""Seconds between looks at a child of a deleted namesake, until the garbage collector has taken it."""
+
+
+class Applier:
+    """Applies and scales children; the answers go into the cache, so that the next pass sees what it did."""
+
+    def __init__(self, cluster: Cluster, cache: Cache, metrics: Metrics) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._metrics = metrics
+
+    async def apply(self, manifest: Manifest) -> None:
+        """Make the object as `manifest` says; nothing is sent where it already is so.
+
+        InvalidSpec (NameConflict) where the name belongs to somebody else, NotReady where the object is on its way out.
+        """
+        key = key_of(manifest)
+        live = self._cache.get(key)
+        if live is None:
+            answer = await self._first_apply(key, manifest)
+        else:
+            _check_owner(key, live, manifest)
+            if _is_current(live, manifest):
+                self._metrics.applies_skipped.labels(key.kind).inc()
+                return
+            answer = await self._cluster.apply(manifest, force=True)
+        _check_owner(key, answer, manifest)
+        self._cache.observe(answer)
+
+    async def scale(self, key: Key, replicas: int) -> None:
+        """Set a workload's replicas unless it has them."""
+        live = self._cache.get(key)
+        if live is None or live["spec"].get("replicas", 1) == replicas:
+            return
+        await self._cluster.scale(key, replicas)
+
+    async def _first_apply(self, key: Key, manifest: Manifest) -> Manifest:
+        # Without force: on an object that somebody else made, a field of theirs answers with a conflict.
+        try:
+            return await self._cluster.apply(manifest, force=False)
+        except Conflict:
+            found = await self._cluster.get(key)
+            if found is None:
+                raise
+            _check_owner(key, found, manifest)
+            return await self._cluster.apply(manifest, force=True)
+
+
+def _is_current(live: Manifest, manifest: Manifest) -> bool:
+    """True when the last apply was of this very wish and nobody has undone any of it since."""
+    applied = live["metadata"].get("annotations", {}).get(APPLIED_ANNOTATION)
+    if applied != manifest["metadata"]["annotations"][APPLIED_ANNOTATION]:
+        return False
+    wish = copy.copy(manifest)
+    if wish["kind"] == "Deployment":
+        # The number of pods is compared and written by scale().
+        wish["spec"] = {name: value for name, value in wish["spec"].items() if name != "replicas"}
+    return contains(live, wish)
+
+
+def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:
+    ours = manifest["metadata"]["ownerReferences"][0]
+    owners = live["metadata"].get("ownerReferences", [])
+    if not any(owner["uid"] == ours["uid"] for owner in owners):
+        if any((owner["kind"], owner["name"]) == (ours["kind"], ours["name"]) for owner in owners):
+            raise NotReady("NameConflict", f"{key} of a deleted namesake is still there", after=_GOING_RETRY)
+        raise InvalidSpec(
+            "NameConflict", f"{key.kind} {key.name} exists and is not this ModelServer's.", after=_FOREIGN_RETRY
+        )
+    if "deletionTimestamp" in live["metadata"]:
+        raise NotReady("NameConflict", f"{key} is being deleted", after=_GOING_RETRY)

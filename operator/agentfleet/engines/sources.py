@@ -1,0 +1,60 @@
+"""Model URIs: what they name, and where the model then lies in the pod. Pure."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A parsed model URI. The CRD has checked the form; ValueError repeats it for objects stored before."""
+
+    scheme: str
+    repository: str = ""
+    """hf: owner/repo."""
+    file: str = ""
+    """hf: one file of the repository; pvc, file: the path."""
+    revision: str = ""
+    """hf: branch, tag or commit; empty is the default branch."""
+    claim: str = ""
+    """pvc: the claim."""
+    reference: str = ""
+    """ollama: what Ollama is asked to pull."""
+
+    @property
+    def downloaded(self) -> bool:
+        """True where a loader fetches the model before the engine starts."""
+        return self.scheme == "hf"
+
+
+def parse_source(uri: str) -> Source:
+    """The parts of a model URI."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or not rest or ".." in rest:
+        raise ValueError(f"model.uri {uri!r} is not of the form scheme://…")
+    if scheme == "hf":
+        path, _, revision = rest.partition("@")
+        owner, _, remainder = path.partition("/")
+        repository, _, file = remainder.partition("/")
+        if not owner or not repository:
+            raise ValueError(f"model.uri {uri!r} names no repository: write hf://owner/repo")
+        return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision)
+    if scheme == "pvc":
+        claim, _, path = rest.partition("/")
+        return Source(scheme, claim=claim, file=path)
+    if scheme == "file":
+        return Source(scheme, file="/" + rest.lstrip("/"))
+    if scheme == "ollama":
+        return Source(scheme, reference=rest)
+    raise ValueError(f"model.uri {uri!r} has the unknown scheme {scheme}; legal are hf, pvc, file and ollama")
+
+
+def path_in_pod(source: Source, models_dir: str) -> str:
+    """Where the engine finds the model."""
+    if source.scheme == "hf":
+        folder = f"{models_dir}/{source.repository.replace('/', '--')}"
+        return f"{folder}/{source.file}" if source.file else folder
+    if source.scheme == "pvc":
+        return str(PurePosixPath(models_dir) / source.file) if source.file else models_dir
+    if source.scheme == "file":
+        return str(PurePosixPath(models_dir) / PurePosixPath(source.file).name)
+    return models_dir

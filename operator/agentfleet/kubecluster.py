@@ -1,0 +1,295 @@
+"""KubeCluster: the Cluster Protocol on a real API server, with plain dicts over the asyncio client of `kubernetes`.
+
+The library gives configuration, authentication and TLS; its generated models and its dynamic client are left alone
+(they cost two to three times the CPU of a call). Errors leave as those of errors.py. It decides nothing.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
+
+from agentfleet.cluster import Listed, Listing
+from agentfleet.errors import Conflict, InvalidSpec, Transient
+from agentfleet.metrics import Metrics
+from agentfleet.objects import FIELD_MANAGER, KINDS, MANAGED_BY, Key, Kind, Manifest, key_of
+
+logger = logging.getLogger(__name__)
+
+_JSON = "application/json"
+_APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_PAGE = 500
+_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
+_LISTING_ATTEMPTS = 3
+
+_LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
+
+_REJECTED = (400, 403, 413, 422)
+_PASSING = (401, 403, 408, 425, 429)  # 401: the token is being rotated
+_UNTYPED = "failed to create typed patch object"
+"""What the server says, with status 500, to a patch that its schema cannot hold: trying again cannot help."""
+
+_DENIED = re.compile(r'User "[^"]*" cannot \w+ resource')
+"""How the server words a missing permission. Granting it needs no change of the object, and no watch tells of it; and a
+server that has just started denies for a moment what it will grant."""
+
+_TERMINATING = "NamespaceTerminating"
+"""Cause of a 403 that passes: the namespace goes, and our objects with it."""
+
+
+class NotFound(Transient):
+    """HTTP 404: the object, its namespace or its kind is not there (yet)."""
+
+
+class Expired(Transient):
+    """HTTP 410: the listing that a page belongs to is too old."""
+
+
+_SPECIFIC: dict[int, type[Transient]] = {404: NotFound, 409: Conflict, 410: Expired}
+
+
+async def connect(*, connections: int) -> ApiClient:
+    """A client for the cluster that this process runs in, else for the current context of the kubeconfig."""
+    configuration = Configuration()
+    try:
+        load_incluster_config(configuration)
+    except ConfigException:
+        try:
+            await load_kube_config(client_configuration=configuration)
+        except ConfigException as error:
+            raise InvalidSpec(
+                "InvalidSettings",
+                f"no cluster: this is no pod, and the kubeconfig cannot be used: {error}; set KUBECONFIG",
+            ) from error
+    # looking up proxies and netrc files for every request costs as much as the request itself
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.connection_pool_maxsize = connections
+    client = ApiClient(configuration)
+    client.user_agent = FIELD_MANAGER
+    return client
+
+
+def path_of(kind: Kind, namespace: str = "", name: str = "", subresource: str = "") -> str:
+    """The URL path of an object, or of a collection where `name` is empty."""
+    parts = ["/apis" if kind.group else "/api", kind.api_version]
+    if namespace and kind.namespaced:
+        parts += ["namespaces", namespace]
+    parts += [part for part in (kind.plural, name, subresource) if part]
+    return "/".join(parts)
+
+
+class KubeCluster:
+    """See cluster.Cluster for what the methods promise."""
+
+    def __init__(self, client: ApiClient, *, namespaces: tuple[str, ...], metrics: Metrics) -> None:
+        """`namespaces` limits listings; empty is the whole cluster."""
+        self._client = client
+        self._namespaces = namespaces
+        self._metrics = metrics
+
+    async def apply(self, manifest: Manifest, *, force: bool) -> Manifest:
+        """Server-side apply."""
+        key = key_of(manifest)
+        path = path_of(KINDS[key.kind], key.namespace, key.name)
+        return await self._write("apply", key.kind, "PATCH", path, manifest, query=_apply(force=force))
+
+    async def apply_status(self, manifest: Manifest) -> Manifest | None:
+        """Server-side apply of the status sub-resource."""
+        key = key_of(manifest)
+        path = path_of(KINDS[key.kind], key.namespace, key.name, "status")
+        try:
+            return await self._write("apply_status", key.kind, "PATCH", path, manifest, query=_apply(force=True))
+        except NotFound:
+            return None
+
+    async def scale(self, key: Key, replicas: int) -> None:
+        """Server-side apply of the scale sub-resource."""
+        path = path_of(KINDS[key.kind], key.namespace, key.name, "scale")
+        body = {
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": {"name": key.name, "namespace": key.namespace},
+            "spec": {"replicas": replicas},
+        }
+        await self._write("scale", key.kind, "PATCH", path, body, query=_apply(force=True))
+
+    async def get(self, key: Key) -> Manifest | None:
+        """Read one object by a quorum read."""
+        kind = KINDS[key.kind]
+        try:
+            found = await self.request("GET", path_of(kind, key.namespace, key.name))
+        except NotFound:
+            return None
+        return {**found, "apiVersion": kind.api_version, "kind": kind.name}
+
+    async def delete(self, key: Key, uid: str) -> None:
+        """Delete in the background, on the condition that it still has this uid."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": uid},
+        }
+        path = path_of(KINDS[key.kind], key.namespace, key.name)
+        try:
+            await self._write("delete", key.kind, "DELETE", path, body)
+        except (NotFound, Conflict):
+            logger.debug("already gone", extra={"key": str(key)})
+
+    async def list_metadata(self, kind: str) -> Listing:
+        """A consistent listing of each watched namespace; the oldest of their versions speaks for all."""
+        known = KINDS[kind]
+        scopes = self._namespaces if known.namespaced and self._namespaces else ("",)
+        listings = [await self._list_scope(known, namespace) for namespace in scopes]
+        return Listing(
+            resource_version=min(listing.resource_version for listing in listings),
+            items=tuple(item for listing in listings for item in listing.items),
+        )
+
+    async def pod_events(self, namespace: str, uid: str) -> list[Manifest]:
+        """Events about one pod, by field selector."""
+        answer = await self.request(
+            "GET",
+            f"/api/v1/namespaces/{namespace}/events",
+            query={"fieldSelector": f"involvedObject.kind=Pod,involvedObject.uid={uid}"},
+        )
+        return sorted(answer["items"], key=_event_time)
+
+    async def post_event(self, manifest: Manifest) -> None:
+        """Create one Event."""
+        path = f"/api/v1/namespaces/{manifest['metadata']['namespace']}/events"
+        await self._write("create", "Event", "POST", path, manifest)
+
+    async def _list_scope(self, kind: Kind, namespace: str) -> Listing:
+        for _ in range(_LISTING_ATTEMPTS - 1):
+            try:
+                return await self._list_pages(kind, namespace)
+            except Expired:
+                logger.info("listing of %s took longer than the server keeps it, started again", kind.plural)
+        return await self._list_pages(kind, namespace)
+
+    async def _list_pages(self, kind: Kind, namespace: str) -> Listing:
+        query = {"limit": str(_PAGE)}
+        if kind.managed_only:
+            query["labelSelector"] = f"{MANAGED_BY}={FIELD_MANAGER}"
+        items: list[Listed] = []
+        while True:
+            # no resourceVersion: the server answers with the state at the time of the request, never an older one
+            page = await self.request("GET", path_of(kind, namespace), accept=_METADATA_LIST, query=query)
+            items += [_listed(kind, item["metadata"]) for item in page["items"]]
+            token = page["metadata"].get("continue")
+            if not token:
+                return Listing(int(page["metadata"]["resourceVersion"]), tuple(items))
+            query["continue"] = token
+
+    async def read_lease(self, namespace: str, name: str) -> Manifest | None:
+        """The Lease, None where absent."""
+        try:
+            return await self.request("GET", path_of(_LEASE, namespace, name))
+        except NotFound:
+            return None
+
+    async def write_lease(self, lease: Manifest) -> Manifest:
+        """Create the Lease, or replace the one with its resourceVersion; Conflict where somebody was faster."""
+        metadata = lease["metadata"]
+        if "resourceVersion" in metadata:
+            path = path_of(_LEASE, metadata["namespace"], metadata["name"])
+            return await self._write("update", _LEASE.name, "PUT", path, lease)
+        return await self._write("create", _LEASE.name, "POST", path_of(_LEASE, metadata["namespace"]), lease)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None = None,
+        *,
+        accept: str = _JSON,
+        query: Mapping[str, str] | None = None,
+    ) -> Manifest:
+        """One call to the API server; its answer as a dict, or an error of errors.py."""
+        return _answer(method, path, *await self._call(method, path, body, accept, query))
+
+    async def _write(
+        self, verb: str, kind: str, method: str, path: str, body: Manifest, *, query: Mapping[str, str] | None = None
+    ) -> Manifest:
+        writes = self._metrics.api_writes
+        try:
+            status, data = await self._call(method, path, body, _JSON, query)
+        except Transient:
+            writes.labels(verb, kind, "unreachable").inc()
+            raise
+        writes.labels(verb, kind, "ok" if status < 400 else str(status)).inc()
+        return _answer(method, path, status, data)
+
+    async def _call(
+        self, method: str, path: str, body: Manifest | None, accept: str, query: Mapping[str, str] | None
+    ) -> tuple[int, bytes]:
+        """Status and body of an answer that came within 10 s. A PATCH is a server-side apply."""
+        prepared = await self._client.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params={"Accept": accept, "Content-Type": _APPLY if method == "PATCH" else _JSON},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        try:
+            response = await self._client.call_api(*prepared, _request_timeout=_TIMEOUT)
+            return response.status, await response.read()
+        except TimeoutError as error:
+            raise Transient(f"{method} {path}: no answer within {_TIMEOUT.total:.0f} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Transient(f"{method} {path}: {error}") from error
+
+
+def _answer(method: str, path: str, status: int, data: bytes) -> Manifest:
+    if status >= 400:
+        raise error_of(f"{method} {path}", status, data)
+    answer: Manifest = json.loads(data)
+    return answer
+
+
+def error_of(what: str, status: int, data: bytes) -> Exception:
+    """The error that stands for an answer of the API server; RuntimeError for what only a bug of ours can cause."""
+    answer = _status(data)
+    message = f"{what}: HTTP {status}: {answer.get('message') or data[:500].decode(errors='replace')}"
+    causes = [cause.get("reason") for cause in (answer.get("details") or {}).get("causes") or ()]
+    if status in _SPECIFIC:
+        return _SPECIFIC[status](message)
+    passing = _TERMINATING in causes or _DENIED.search(message)
+    if (status in _REJECTED and not passing) or (status == 500 and _UNTYPED in message):
+        return InvalidSpec("Rejected", message)
+    if status >= 500 or status in _PASSING:
+        return Transient(message)
+    return RuntimeError(message)
+
+
+def _status(data: bytes) -> Mapping[str, Any]:
+    """The API server's Status object; proxies before it answer with anything."""
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _listed(kind: Kind, metadata: Mapping[str, Any]) -> Listed:
+    key = Key(kind.name, metadata.get("namespace", ""), metadata["name"])
+    return Listed(key, metadata["uid"], int(metadata["resourceVersion"]))
+
+
+def _event_time(event: Manifest) -> str:
+    """When an Event last happened; old and new clients fill different fields."""
+    series = event.get("series") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next((time for time in times if time), event["metadata"].get("creationTimestamp", "")))
+
+
+def _apply(*, force: bool) -> dict[str, str]:
+    return {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}

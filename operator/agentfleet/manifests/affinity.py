@@ -1,0 +1,30 @@
+"""Node affinity: the user's own, narrowed to the wanted sites and GPU products. Pure."""
+
+from typing import Any
+
+from agentfleet.resources.modelserver import ModelServer
+
+GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def node_affinity(server: ModelServer, site_label: str) -> dict[str, Any]:
+    """The pod's affinity; empty where nobody asks for any.
+
+    Terms of a node selector are alternatives, so what must hold is added to each of the user's terms.
+    """
+    spec = server.spec
+    affinity: dict[str, Any] = dict(spec.placement.affinity or {}) if spec.placement else {}
+    must = []
+    if spec.gpu and spec.gpu.products:
+        must.append({"key": GPU_PRODUCT_LABEL, "operator": "In", "values": sorted(spec.gpu.products)})
+    if spec.placement and spec.placement.sites:
+        must.append({"key": site_label, "operator": "In", "values": sorted(spec.placement.sites)})
+    if not must:
+        return affinity
+    node = dict(affinity.get("nodeAffinity") or {})
+    terms = (node.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
+    node[_REQUIRED] = {
+        "nodeSelectorTerms": [term | {"matchExpressions": [*term.get("matchExpressions", ()), *must]} for term in terms]
+    }
+    return affinity | {"nodeAffinity": node}

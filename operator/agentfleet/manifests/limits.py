@@ -1,0 +1,49 @@
+"""What pods may not do unless the operator's settings allow it, judged on the finished template. Pure.
+
+ModelServers are made with the operator's power, so whoever may create one must not get more than the settings give.
+"""
+
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Any
+
+from agentfleet.settings import Settings
+
+
+def violations(template: dict[str, Any], settings: Settings) -> Iterable[str]:
+    """Each thing that is not allowed, with the setting that would allow it; nothing where all is well."""
+    spec = template["spec"]
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(field):
+            yield f"podTemplate.spec.{field}: host namespaces are never allowed"
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account and account != "default" and account not in settings.allowed_service_accounts:
+        allowed = ", ".join(settings.allowed_service_accounts) or "none"
+        yield f"serviceAccountName: {account} is not in the setting allowedServiceAccounts ({allowed})"
+    for volume in spec.get("volumes", ()):
+        if "hostPath" in volume:
+            yield from _host_path_violations(volume["name"], volume["hostPath"].get("path", ""), settings)
+    for container in (*spec.get("initContainers", ()), *spec["containers"]):
+        yield from _container_violations(container)
+
+
+def _host_path_violations(name: str, path: str, settings: Settings) -> Iterable[str]:
+    root = settings.host_path_root
+    if not root:
+        yield f"volume {name}: host path {path} is not allowed: the setting hostPathRoot is empty"
+    elif ".." in PurePosixPath(path).parts or not PurePosixPath(path).is_relative_to(root):
+        yield f"volume {name}: host path {path} does not lie under {root}, the setting hostPathRoot"
+
+
+def _container_violations(container: dict[str, Any]) -> Iterable[str]:
+    context = container.get("securityContext", {})
+    name = container["name"]
+    for field in ("privileged", "allowPrivilegeEscalation"):
+        if context.get(field):
+            yield f"container {name}: securityContext.{field} is never allowed"
+    if context.get("capabilities", {}).get("add"):
+        yield f"container {name}: securityContext.capabilities.add is never allowed"
+    if context.get("procMount", "Default") != "Default":
+        yield f"container {name}: securityContext.procMount is never allowed"
+    if any(port.get("hostPort") for port in container.get("ports", ())):
+        yield f"container {name}: ports[].hostPort is never allowed"

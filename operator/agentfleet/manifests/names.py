@@ -1,0 +1,92 @@
+"""Names, labels and owner references of children, and the digests that revisions are called after. Pure."""
+
+import hashlib
+import json
+from typing import Any
+
+from agentfleet.objects import FIELD_MANAGER, GROUP, MANAGED_BY, MODEL_SERVER_LABEL, VERSION, Manifest
+from agentfleet.resources.modelserver import ModelServer
+
+REVISION_LABEL = "agentfleet.dev/revision"
+"""Label of workloads and pods: which rendering of the spec they are."""
+
+SERVING_LABEL = "agentfleet.dev/serving"
+"""Label of pods that Services select. It is in no workload's selector, so taking it off takes a pod out of traffic
+without making its workload start another one."""
+
+APPLIED_ANNOTATION = "agentfleet.dev/applied"
+"""Digest of what was applied last: tells a changed wish from a foreign edit."""
+
+SIDECAR_ANNOTATION = "agentfleet.dev/sidecar-image"
+"""Sidecar image that a workload was made with; kept, so that an upgrade of the operator rolls no engine pods."""
+
+
+def digest(data: Any, length: int = 10) -> str:
+    """First `length` hexadecimal digits of the SHA-256 of `data` as canonical JSON."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def service_name(server: ModelServer) -> str:
+    """The Service that clients use."""
+    return f"{server.name}-model"
+
+
+def headless_name(server: ModelServer) -> str:
+    """The headless Service whose DNS answer lists the serving pods."""
+    return f"{server.name}-model-pods"
+
+
+def workload_name(server: ModelServer, revision: str) -> str:
+    """The workload of one revision."""
+    return f"{server.name}-model-{revision}"
+
+
+def files_name(server: ModelServer, content_digest: str) -> str:
+    """The ConfigMap with the files of spec.files; named by content, so that a change is a new revision."""
+    return f"{server.name}-model-files-{content_digest}"
+
+
+def child_labels(server: ModelServer) -> dict[str, str]:
+    """Labels on every child, pods included."""
+    return {
+        "app.kubernetes.io/component": "model-server",
+        "app.kubernetes.io/instance": server.name,
+        MANAGED_BY: FIELD_MANAGER,
+        MODEL_SERVER_LABEL: server.name,
+    }
+
+
+def pod_selector(server: ModelServer) -> str:
+    """Selector of all pods of a ModelServer, for status.selector."""
+    return f"{MODEL_SERVER_LABEL}={server.name}"
+
+
+def child(server: ModelServer, api_version: str, kind: str, name: str, **body: Any) -> Manifest:
+    """A child of `server` with labels, owner and the digest of all that it is."""
+    manifest: Manifest = {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": server.namespace,
+            "labels": child_labels(server),
+            "ownerReferences": [
+                {
+                    "apiVersion": f"{GROUP}/{VERSION}",
+                    "kind": "ModelServer",
+                    "name": server.name,
+                    "uid": server.uid,
+                    "controller": True,
+                }
+            ],
+        },
+        **body,
+    }
+    manifest["metadata"]["annotations"] = {APPLIED_ANNOTATION: digest(manifest)}
+    return manifest
+
+
+def url(server: ModelServer, cluster_domain: str) -> str:
+    """Base address of the OpenAI API for clients inside the cluster."""
+    return f"http://{service_name(server)}.{server.namespace}.svc.{cluster_domain}/v1"

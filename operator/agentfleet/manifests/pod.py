@@ -1,0 +1,205 @@
+"""The pod of an engine: the one place where it is built, for every engine. Pure."""
+
+import math
+from typing import Any
+
+from agentfleet.engines.base import (
+    CACHE_DIR,
+    MODELS_DIR,
+    Engine,
+    Launch,
+    drain_seconds,
+    gpu_count,
+    startup_seconds,
+)
+from agentfleet.engines.sources import parse_source, path_in_pod
+from agentfleet.manifests.affinity import node_affinity
+from agentfleet.manifests.names import SERVING_LABEL, child_labels
+from agentfleet.manifests.service import HTTP_PORT
+from agentfleet.manifests.volumes import engine_mounts, loader_mounts, volumes
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.settings import Settings
+
+ENGINE = "engine"
+SIDECAR = "sidecar"
+LOADER = "loader"
+SIDECAR_PORT = 9901
+STATE_DIR = "/state"
+USER = 65532
+"""The id of `nonroot` in common minimal images; nothing in the pod depends on a name for it."""
+
+PROBE_PERIOD = 2
+"""Seconds between startup probes: a pod is in service at most this long after its engine can answer."""
+
+_CONTAINER_SECURITY = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+def pod_template(server: ModelServer, engine: Engine, launch: Launch, settings: Settings, sidecar_image: str) -> dict[str, Any]:
+    """The pod template before spec.podTemplate is laid over it."""
+    spec = server.spec
+    placement = spec.placement
+    body: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "containers": [_engine_container(server, engine, launch)],
+        # Service variables of a neighbour called `vllm` would be read as vLLM's own settings.
+        "enableServiceLinks": False,
+        "initContainers": [_sidecar_container(server, engine, launch, settings, sidecar_image)],
+        "securityContext": {
+            "fsGroup": USER,
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "runAsGroup": USER,
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "terminationGracePeriodSeconds": math.ceil(settings.dns_delay) + drain_seconds(server) + launch.stop_seconds + 5,
+        "volumes": volumes(server, launch),
+    }
+    if parse_source(spec.model.uri).downloaded:
+        body["initContainers"].append(_loader_container(server, settings, sidecar_image))
+    affinity = node_affinity(server, settings.site_label)
+    if affinity:
+        body["affinity"] = affinity
+    tolerations = [toleration.dump() for toleration in (placement.tolerations if placement else ())]
+    if gpu_count(engine, server):
+        tolerations.append({"key": gpu_resource(server), "operator": "Exists", "effect": "NoSchedule"})
+    optional = {
+        "imagePullSecrets": [secret.dump() for secret in spec.image_pull_secrets],
+        "nodeSelector": dict(placement.node_selector or {}) if placement else {},
+        "priorityClassName": placement.priority_class_name if placement else None,
+        "runtimeClassName": spec.gpu.runtime_class_name if spec.gpu else None,
+        "schedulerName": placement.scheduler_name if placement else None,
+        "serviceAccountName": spec.service_account_name,
+        "tolerations": tolerations,
+    }
+    body |= {name: value for name, value in optional.items() if value}
+    return {"metadata": {"labels": child_labels(server) | {SERVING_LABEL: "true"}}, "spec": body}
+
+
+def gpu_resource(server: ModelServer) -> str:
+    """The extended resource that GPUs are on the nodes."""
+    return (server.spec.gpu.resource if server.spec.gpu else None) or "nvidia.com/gpu"
+
+
+def model_path(server: ModelServer) -> str:
+    """Where the model lies in the engine container."""
+    return path_in_pod(parse_source(server.spec.model.uri), MODELS_DIR)
+
+
+def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> dict[str, Any]:
+    health = {"path": launch.health_path, "port": HTTP_PORT}
+    container: dict[str, Any] = {
+        "name": ENGINE,
+        "image": launch.image,
+        "command": list(launch.command),
+        "args": list(launch.args),
+        "env": _environment(server, launch),
+        "lifecycle": {"preStop": {"httpGet": {"path": "/drain", "port": SIDECAR_PORT}}},
+        "livenessProbe": {"httpGet": health, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
+        "ports": [{"name": HTTP_PORT, "containerPort": launch.port, "protocol": "TCP"}],
+        "readinessProbe": {"httpGet": health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
+        "resources": _resources(server, engine),
+        "securityContext": _CONTAINER_SECURITY,
+        "startupProbe": {
+            "httpGet": health,
+            "periodSeconds": PROBE_PERIOD,
+            "timeoutSeconds": 5,
+            "failureThreshold": math.ceil(startup_seconds(server) / PROBE_PERIOD),
+        },
+        # kubelet then keeps the last lines of the log: why an engine died, without reading logs.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": engine_mounts(server, launch),
+    }
+    if server.spec.image_pull_policy:
+        container["imagePullPolicy"] = server.spec.image_pull_policy
+    if server.spec.env_from:
+        container["envFrom"] = [source.dump() for source in server.spec.env_from]
+    return {name: value for name, value in container.items() if value not in ({}, [])}
+
+
+def _environment(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
+    env: dict[str, dict[str, Any]] = {item.name: item.dump() for item in server.spec.env}
+    env |= {name: {"name": name, "value": value} for name, value in launch.env.items()}
+    if launch.pod_ip_variable:
+        source = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
+        env[launch.pod_ip_variable] = {"name": launch.pod_ip_variable, "valueFrom": source}
+    return [env[name] for name in sorted(env)]
+
+
+def _resources(server: ModelServer, engine: Engine) -> dict[str, Any]:
+    wanted = server.spec.resources
+    resources = {
+        "requests": dict(wanted.requests or {}) if wanted else {},
+        "limits": dict(wanted.limits or {}) if wanted else {},
+    }
+    gpus = gpu_count(engine, server)
+    if gpus:
+        resources["requests"][gpu_resource(server)] = str(gpus)
+        resources["limits"][gpu_resource(server)] = str(gpus)
+    return {kind: amounts for kind, amounts in resources.items() if amounts}
+
+
+def _sidecar_container(
+    server: ModelServer, engine: Engine, launch: Launch, settings: Settings, image: str
+) -> dict[str, Any]:
+    args = [
+        "sidecar",
+        f"--engine={engine.name}",
+        f"--engine-port={launch.port}",
+        f"--port={SIDECAR_PORT}",
+        f"--dns-delay={settings.dns_delay:g}",
+        f"--drain-timeout={drain_seconds(server)}",
+        f"--state-dir={STATE_DIR}",
+        *launch.sidecar_args,
+    ]
+    return {
+        "name": SIDECAR,
+        "image": image,
+        "imagePullPolicy": settings.sidecar_image_pull_policy,
+        "args": args,
+        "livenessProbe": {
+            "httpGet": {"path": "/healthz", "port": SIDECAR_PORT},
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+            "failureThreshold": 6,
+        },
+        "ports": [{"name": SIDECAR, "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
+        "readinessProbe": {
+            "httpGet": {"path": "/readyz", "port": SIDECAR_PORT},
+            "periodSeconds": PROBE_PERIOD,
+            "timeoutSeconds": 5,
+        },
+        "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "10m", "memory": "64Mi"}},
+        "restartPolicy": "Always",
+        "securityContext": _CONTAINER_SECURITY,
+        "volumeMounts": [{"mountPath": STATE_DIR, "name": "state", "readOnly": True}],
+    }
+
+
+def _loader_container(server: ModelServer, settings: Settings, image: str) -> dict[str, Any]:
+    source = parse_source(server.spec.model.uri)
+    target = f"{MODELS_DIR}/{source.repository.replace('/', '--')}"
+    args = ["loader", f"--source={server.spec.model.uri}", f"--target={target}", f"--state-dir={STATE_DIR}"]
+    if server.spec.model.sha256:
+        args.append(f"--sha256={server.spec.model.sha256}")
+    auth = server.spec.model.auth
+    if auth and auth.endpoint:
+        args.append(f"--endpoint={auth.endpoint}")
+    mounts, token_file = loader_mounts(server)
+    if token_file:
+        args.append(f"--token-file={token_file}")
+    return {
+        "name": LOADER,
+        "image": image,
+        "imagePullPolicy": settings.sidecar_image_pull_policy,
+        "args": args,
+        "env": [{"name": "HOME", "value": CACHE_DIR}],
+        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
+        "securityContext": _CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }

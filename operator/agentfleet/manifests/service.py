@@ -1,0 +1,38 @@
+"""The two Services and the ConfigMap of a ModelServer. Pure."""
+
+from agentfleet.manifests.names import SERVING_LABEL, child, digest, files_name, headless_name, service_name
+from agentfleet.objects import MODEL_SERVER_LABEL, Manifest
+from agentfleet.resources.modelserver import ModelServer
+
+HTTP_PORT = "http"
+"""Name of the engine's port in every pod."""
+
+
+def services(server: ModelServer, engine_port: int) -> list[Manifest]:
+    """The Service for clients (port 80) and the headless one (the engine's own port) for gateways."""
+    selector = {MODEL_SERVER_LABEL: server.name, SERVING_LABEL: "true"}
+    port = {"name": HTTP_PORT, "port": 80, "protocol": "TCP", "targetPort": HTTP_PORT}
+    return [
+        child(
+            server,
+            "v1",
+            "Service",
+            service_name(server),
+            spec={"type": "ClusterIP", "selector": selector, "ports": [port]},
+        ),
+        child(
+            server,
+            "v1",
+            "Service",
+            headless_name(server),
+            spec={"clusterIP": "None", "selector": selector, "ports": [port | {"port": engine_port}]},
+        ),
+    ]
+
+
+def files_config_map(server: ModelServer) -> Manifest | None:
+    """The ConfigMap that holds spec.files under the keys file-0, file-1, …; None without files."""
+    if not server.spec.files:
+        return None
+    data = {f"file-{index}": file.content for index, file in enumerate(server.spec.files)}
+    return child(server, "v1", "ConfigMap", files_name(server, digest(data)), data=data)

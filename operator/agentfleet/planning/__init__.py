@@ -1,0 +1,1 @@
+"""Decisions: what to write next and what to say about it, from what has been seen. Pure; `now` is an argument."""

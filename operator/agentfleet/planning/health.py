@@ -1,0 +1,232 @@
+"""What a ModelServer's status says: conditions, counts and models, from what was planned and seen. Pure.
+
+Conditions follow kstatus. Ready is about requests (does the wanted minimum serve?), Reconciling about a changed spec
+that is still being rolled out, Stalled about causes that only a human can remove; the three are independent, so an old
+revision may serve (Ready) while its successor is stuck (Stalled).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from agentfleet.engines import ENGINES
+from agentfleet.engines.base import startup_seconds
+from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.names import REVISION_LABEL, pod_selector, url
+from agentfleet.objects import Manifest
+from agentfleet.planning.failures import Failure, PodView, failure, is_ready, workload_failure
+from agentfleet.planning.models import engine_version, served_models
+from agentfleet.planning.observed import Observed
+from agentfleet.resources.conditions import (
+    HINTS,
+    MODEL_READY,
+    READY,
+    RECONCILING,
+    STALLED,
+    Condition,
+    ConditionStatus,
+    explain,
+    merge_conditions,
+)
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import ModelServerStatus, ServedModel
+from agentfleet.settings import Settings
+
+LOOK_AGAIN = 3.0
+"""Seconds until the next look while pods are on their way: what sidecars and events say raises no watch event."""
+
+Wanted = dict[str, tuple[ConditionStatus, str, str]]
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A status to write, and when to look again."""
+
+    status: ModelServerStatus
+    after: float | None
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    wanted: int
+    pods: int
+    ready: int
+    updated: int
+    updated_ready: int
+    old: int
+
+    @property
+    def rolled_out(self) -> bool:
+        return self.updated_ready >= self.wanted and not self.old
+
+
+def assess(
+    server: ModelServer,
+    before: ModelServerStatus,
+    observed: Observed,
+    revision: str,
+    settings: Settings,
+    now: datetime,
+) -> Assessment:
+    """The status of a ModelServer whose plan has been carried out."""
+    numbers = _count(server, observed, revision)
+    converged = before.revision == revision or numbers.rolled_out
+    models = served_models(server, before, observed, revision)
+    cause = _cause(server, observed, revision, settings, now) or _model_failed(models)
+    wanted = _ready(numbers, converged=converged, cause=cause, old=before.revision)
+    if cause and not cause.transient and not numbers.rolled_out:
+        wanted[STALLED] = ("True", cause.reason, explain(cause.reason, cause.message))
+    elif not converged:
+        reason = cause.reason if cause else "RollingOut"
+        message = explain(cause.reason, cause.message) if cause else f"{numbers.updated_ready} of {numbers.wanted} new pods serve."
+        wanted[RECONCILING] = ("True", reason, message)
+    wanted[MODEL_READY] = _model_ready(models, numbers)
+    status = before.model_copy(
+        update={
+            "observed_generation": server.generation,
+            "url": url(server, settings.cluster_domain),
+            "selector": pod_selector(server),
+            "replicas": numbers.pods,
+            "ready_replicas": numbers.ready,
+            "updated_replicas": numbers.updated,
+            "revision": revision if converged else before.revision,
+            "models": models,
+            "engine_version": engine_version(before, observed, revision),
+            "conditions": merge_conditions(before.conditions, wanted, server.generation, now),
+        }
+    )
+    settled = numbers.rolled_out and all(model.state == "Ready" for model in models)
+    return Assessment(status, None if settled or server.replicas == 0 else LOOK_AGAIN)
+
+
+def stalled(before: ModelServerStatus, observed: Observed, error: InvalidSpec, generation: int, now: datetime) -> ModelServerStatus:
+    """The status of a ModelServer whose spec cannot be acted on; what served before goes on serving."""
+    ready = sum(is_ready(pod) for pod in observed.pods)
+    message = explain(error.reason, error.message)
+    wanted: Wanted = {
+        STALLED: ("True", error.reason, message),
+        READY: ("True", "Serving", f"{ready} pods of the previous spec serve.") if ready else ("False", error.reason, message),
+    }
+    conditions = merge_conditions(before.conditions, wanted, generation, now)
+    return before.model_copy(
+        update={
+            "observed_generation": generation,
+            "conditions": conditions,
+            "replicas": len(observed.pods),
+            "ready_replicas": ready,
+        }
+    )
+
+
+def internal_error(before: ModelServerStatus, generation: int, error: Exception, now: datetime) -> ModelServerStatus:
+    """The status after a bug: unknown, with what is needed to report it."""
+    message = explain("InternalError", f"{type(error).__name__}: {error}.")
+    kept = {c.type: (c.status, c.reason, c.message) for c in before.conditions if c.type != READY}
+    wanted: Wanted = kept | {READY: ("Unknown", "InternalError", message)}
+    return before.model_copy(update={"conditions": merge_conditions(before.conditions, wanted, generation, now)})
+
+
+def _count(server: ModelServer, observed: Observed, revision: str) -> _Numbers:
+    mine = [pod for pod in observed.pods if "deletionTimestamp" not in pod["metadata"]]
+    new = [pod for pod in mine if pod["metadata"].get("labels", {}).get(REVISION_LABEL) == revision]
+    return _Numbers(
+        wanted=server.replicas,
+        pods=len(mine),
+        ready=sum(is_ready(pod) for pod in mine),
+        updated=len(new),
+        updated_ready=sum(is_ready(pod) for pod in new),
+        old=len(mine) - len(new) + sum(seen.replicas for seen in observed.workloads if seen.revision != revision),
+    )
+
+
+def _ready(numbers: _Numbers, *, converged: bool, cause: Failure | None, old: str | None) -> Wanted:
+    if numbers.wanted == 0:
+        return {READY: ("True", "ScaledToZero", "No pods are wanted.")}
+    # The first time all wanted pods must serve; after that one is enough, so that scaling out is no outage.
+    minimum = 1 if old is not None else numbers.wanted
+    if numbers.ready >= minimum:
+        return {READY: ("True", "Serving", f"{numbers.ready} of {numbers.wanted} pods serve.")}
+    if cause:
+        status: ConditionStatus = "Unknown" if cause.transient and not converged else "False"
+        return {READY: (status, cause.reason, explain(cause.reason, cause.message))}
+    if converged:
+        return {READY: ("False", "ReplicasUnavailable", explain("ReplicasUnavailable", f"{numbers.ready} pods serve."))}
+    return {READY: ("Unknown", "WaitingForPods", f"{numbers.ready} of {numbers.wanted} pods serve.")}
+
+
+def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[ConditionStatus, str, str]:
+    failed = next((model for model in models if model.state == "Failed"), None)
+    if failed:
+        reason = _known(failed.reason)
+        return "False", reason, explain(reason, f"{failed.name}: {failed.message or 'failed.'}")
+    waiting = next((model for model in models if model.state != "Ready"), None)
+    if waiting is None and models:
+        return "True", "Loaded", f"{len(models)} of {len(models)} models are loaded."
+    if numbers.wanted == 0:
+        return "Unknown", "ScaledToZero", "No pods are wanted."
+    if waiting and waiting.state == "Downloading":
+        return "Unknown", "Downloading", f"{waiting.name}: {waiting.progress_percent or 0} % is there."
+    return "Unknown", "LoadingModel", f"{waiting.name if waiting else 'The model'} is being loaded."
+
+
+def _cause(
+    server: ModelServer, observed: Observed, revision: str, settings: Settings, now: datetime
+) -> Failure | None:
+    """Why the newest revision does not serve as wanted: the first cause of its first troubled pod."""
+    engine = ENGINES[server.spec.engine]
+    for manifest in observed.deployments:
+        if manifest["metadata"].get("labels", {}).get(REVISION_LABEL) == revision:
+            found = workload_failure(manifest)
+            if found:
+                return found
+    for pod in observed.pods:
+        if pod["metadata"].get("labels", {}).get(REVISION_LABEL) != revision or "deletionTimestamp" in pod["metadata"]:
+            continue
+        found = failure(PodView(pod, engine, observed.mount_failures.get(pod["metadata"]["name"])))
+        late = _late(server, pod, now)
+        if found and found.reason == "Unschedulable":
+            found = _no_such_site(server, observed, settings) or found
+        if found and found.transient and late:
+            return Failure(found.reason, found.message)
+        if found or late:
+            return found or late
+    return None
+
+
+def _model_failed(models: tuple[ServedModel, ...]) -> Failure | None:
+    failed = next((model for model in models if model.state == "Failed"), None)
+    if failed is None:
+        return None
+    return Failure(_known(failed.reason), f"{failed.name}: {failed.message or 'failed.'}")
+
+
+def _known(reason: str | None) -> str:
+    return reason if reason in HINTS else "EngineCrashed"
+
+
+def _late(server: ModelServer, pod: Manifest, now: datetime) -> Failure | None:
+    if is_ready(pod):
+        return None
+    started = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
+    budget = startup_seconds(server)
+    if now - started < timedelta(seconds=budget):
+        return None
+    return Failure("StartupTimeout", f"Pod {pod['metadata']['name']} has not answered within {budget} s.")
+
+
+def _no_such_site(server: ModelServer, observed: Observed, settings: Settings) -> Failure | None:
+    sites = server.spec.placement.sites if server.spec.placement else ()
+    if not sites or observed.sites is None or observed.sites & set(sites):
+        return None
+    known = ", ".join(sorted(observed.sites)) or "none"
+    return Failure(
+        "Unschedulable",
+        f"No node has {settings.site_label} = {' or '.join(sites)}; sites that there are: {known}.",
+        transient=True,
+    )
+
+
+def status_of(manifest: Mapping[str, Any]) -> ModelServerStatus:
+    """The status that an object carries now."""
+    return ModelServerStatus.model_validate(manifest.get("status") or {})

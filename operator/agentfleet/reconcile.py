@@ -1,0 +1,166 @@
+"""reconcile(key): read the cache → validate → plan → apply → status. The one path for every change and every kind.
+
+Level-based: it never asks which event happened, and running it twice writes nothing the second time. It decides
+nothing itself: planning/ says what shall be, cluster.py carries it out.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from agentfleet.apply import Applier
+from agentfleet.cache import Cache
+from agentfleet.cluster import Cluster
+from agentfleet.errors import AgentfleetError, InvalidSpec
+from agentfleet.metrics import Metrics
+from agentfleet.objects import Key, Manifest
+from agentfleet.planning.health import assess, internal_error, stalled, status_of
+from agentfleet.planning.observed import Observed
+from agentfleet.planning.plan import Plan, plan
+from agentfleet.planning.questions import mount_failure, sidecars_to_ask, stuck_before_start
+from agentfleet.references import ANY_NODE, References
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import ModelServerStatus
+from agentfleet.settings import Settings
+from agentfleet.sidecars import Sidecars
+from agentfleet.status import StatusWriter
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Brings the children and the status of one object to what its spec says."""
+
+    def __init__(
+        self,
+        *,
+        cluster: Cluster,
+        cache: Cache,
+        references: References,
+        sidecars: Sidecars,
+        settings: Settings,
+        metrics: Metrics,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._cluster = cluster
+        self._cache = cache
+        self._references = references
+        self._sidecars = sidecars
+        self._settings = settings
+        self._now = now
+        self._applier = Applier(cluster, cache, metrics)
+        self._status = StatusWriter(cluster, cache, settings.status_interval)
+
+    async def __call__(self, key: Key) -> float | None:
+        """One pass over `key`; returns the seconds after which to look again, None where the watches suffice."""
+        parent = self._cache.get(key)
+        if parent is None or "deletionTimestamp" in parent["metadata"]:
+            # Children go by garbage collection: they carry an owner reference, and no finalizer holds the parent.
+            self._references.set(key, ())
+            self._status.forget(key)
+            return None
+        before = status_of(parent)
+        try:
+            return await self._reconcile(key, parent, before)
+        except InvalidSpec as error:
+            after = stalled(before, self._observe(key, parent), error, parent["metadata"]["generation"], self._now())
+            due = await self._status.write(parent, before, after, self._now())
+            return _sooner(error.after, due)
+        except AgentfleetError:
+            raise
+        except Exception as error:
+            generation = parent["metadata"]["generation"]
+            await self._status.write(parent, before, internal_error(before, generation, error, self._now()), self._now())
+            raise
+
+    async def _reconcile(self, key: Key, parent: Manifest, before: ModelServerStatus) -> float | None:
+        server = _parse(parent)
+        self._references.set(key, _references(server))
+        self._check_claims(server)
+        observed = self._observe(key, parent)
+        wanted = plan(server, observed, self._settings)
+        await self._execute(wanted)
+        details = await self._ask_pods(self._observe(key, parent), wanted.revision, before)
+        assessment = assess(server, before, details, wanted.revision, self._settings, self._now())
+        due = await self._status.write(parent, before, assessment.status, self._now())
+        return _sooner(assessment.after, due)
+
+    def _observe(self, key: Key, parent: Manifest) -> Observed:
+        uid = parent["metadata"]["uid"]
+        mine = {
+            kind: tuple(child for child in self._cache.children(key, kind) if _is_owned(child, uid))
+            for kind in ("Deployment", "Service", "ConfigMap")
+        }
+        return Observed(
+            deployments=mine["Deployment"],
+            services=mine["Service"],
+            config_maps=mine["ConfigMap"],
+            pods=tuple(self._cache.children(key, "Pod")),
+        )
+
+    async def _execute(self, wanted: Plan) -> None:
+        for manifest in wanted.apply:
+            await self._applier.apply(manifest)
+        for key, replicas in wanted.scale.items():
+            await self._applier.scale(key, replicas)
+        for key, uid in wanted.delete:
+            await self._cluster.delete(key, uid)
+
+    async def _ask_pods(self, observed: Observed, revision: str, before: ModelServerStatus) -> Observed:
+        sidecars = await self._sidecars.statuses(sidecars_to_ask(observed.pods, revision, before))
+        failures = {}
+        for pod in stuck_before_start(observed.pods, self._now()):
+            metadata = pod["metadata"]
+            message = mount_failure(await self._cluster.pod_events(metadata["namespace"], metadata["uid"]))
+            if message:
+                failures[metadata["name"]] = message
+        return Observed(
+            deployments=observed.deployments,
+            services=observed.services,
+            config_maps=observed.config_maps,
+            pods=observed.pods,
+            sidecars=sidecars,
+            mount_failures=failures,
+            sites=self._sites(),
+        )
+
+    def _sites(self) -> frozenset[str] | None:
+        if not self._settings.watch_nodes:
+            return None
+        nodes = (self._cache.get(key) for key in self._cache.keys("Node"))
+        labels = (node["metadata"].get("labels", {}) for node in nodes if node is not None)
+        return frozenset(values[self._settings.site_label] for values in labels if self._settings.site_label in values)
+
+    def _check_claims(self, server: ModelServer) -> None:
+        for key in _references(server):
+            if key.kind == "PersistentVolumeClaim" and self._cache.get(key) is None:
+                raise InvalidSpec("ClaimNotFound", f"PersistentVolumeClaim {key.name} is not in namespace {key.namespace}.")
+
+
+def _parse(parent: Manifest) -> ModelServer:
+    try:
+        return ModelServer.from_manifest(parent)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidSpec("InvalidSpec", f"{where}: {first['input']!r}: {first['msg']}.") from error
+    except ValueError as error:
+        raise InvalidSpec("InvalidSpec", f"{error}.") from error
+
+
+def _references(server: ModelServer) -> set[Key]:
+    found = {Key("PersistentVolumeClaim", server.namespace, name) for name in server.claims}
+    if server.spec.placement and server.spec.placement.sites:
+        found.add(ANY_NODE)
+    return found
+
+
+def _is_owned(child: Manifest, uid: str) -> bool:
+    owners = child["metadata"].get("ownerReferences", ())
+    return "deletionTimestamp" not in child["metadata"] and any(owner["uid"] == uid for owner in owners)
+
+
+def _sooner(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

@@ -1,0 +1,134 @@
+"""Building blocks of the contract: the base model, bounded types, and the markers that become CRD schema.
+
+A field's docstring is its `kubectl explain` text; bounds are enforced by the API server and here alike. Optional means
+absent, never null. Nothing here gives a default to a field that an engine or a later layer may set.
+"""
+
+import re
+from typing import Annotated, Any, NamedTuple, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic.alias_generators import to_camel
+
+from agentfleet.durations import parse_duration
+
+
+JsonDict: TypeAlias = dict[str, JsonValue]
+
+
+class Contract(BaseModel):
+    """Base of every model of the contract: frozen, camelCase outside, unknown keys ignored (a newer CRD may know more)."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+    def dump(self) -> dict[str, Any]:
+        """Plain data in the shape of the YAML, without what is not set."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Rule(NamedTuple):
+    """One CEL rule. `field` is the path of the culprit; `message_expression` builds a message that shows its value."""
+
+    expression: str
+    message: str
+    field: str | None = None
+    message_expression: str | None = None
+
+
+def rules(*checks: tuple[str | None, ...]) -> JsonDict:
+    """Schema extra with CEL rules, each given as the fields of a Rule."""
+    validations: list[JsonValue] = []
+    for rule in (Rule(*check) for check in checks):  # type: ignore[arg-type]  # a Rule is such a tuple
+        validation: JsonDict = {"rule": rule.expression, "message": rule.message}
+        if rule.message_expression:
+            validation["messageExpression"] = rule.message_expression
+        if rule.field:
+            validation["fieldPath"] = rule.field
+        validations.append(validation)
+    return {"x-kubernetes-validations": validations}
+
+
+def map_list(*keys: str, max_items: int = 64) -> Any:
+    """Marks a list whose items are named: server-side apply merges it by `keys`, which must be unique."""
+    extra: JsonDict = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+    return Field(default=(), max_length=max_items, json_schema_extra=extra)
+
+
+def string_set(max_items: int = 64) -> Any:
+    """Marks a list of distinct strings whose order says nothing."""
+    return Field(default=(), max_length=max_items, json_schema_extra={"x-kubernetes-list-type": "set"})
+
+
+def atomic_list(max_items: int = 64) -> Any:
+    """Marks a list that has one owner as a whole, because its order matters."""
+    return Field(default=(), max_length=max_items, json_schema_extra={"x-kubernetes-list-type": "atomic"})
+
+
+QUANTITY_PATTERN = r"^([0-9]+)(?:\.([0-9]+))?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+_THOUSANDTHS = {
+    "": 1_000, "m": 1, "k": 10**6, "M": 10**9, "G": 10**12, "T": 10**15, "P": 10**18,
+    "Ki": 1_000 * 2**10, "Mi": 1_000 * 2**20, "Gi": 1_000 * 2**30, "Ti": 1_000 * 2**40, "Pi": 1_000 * 2**50,
+}  # fmt: skip
+"""Thousandths in one unit of each suffix: integers keep the arithmetic exact."""
+
+
+def _thousandths(value: int | str) -> tuple[int, str]:
+    match = re.match(QUANTITY_PATTERN, str(value))
+    if match is None:
+        raise ValueError(f"{value!r} is not a quantity: write for example 500m, 2, 512Mi or 80Gi")
+    whole, fraction, suffix = match.group(1), match.group(2) or "", match.group(3) or ""
+    # What is finer than a thousandth is rounded up, as the API server does.
+    return -(-int(whole + fraction) * _THOUSANDTHS[suffix] // 10 ** len(fraction)), suffix
+
+
+def canonical_quantity(value: int | str) -> str:
+    """The form in which the API server stores a quantity: `1000m` is `1`, `1024Mi` is `1Gi`.
+
+    Applying another spelling of a stored value changes field owners, so everything that is applied goes through here.
+    """
+    amount, suffix = _thousandths(value)
+    family = ("Pi", "Ti", "Gi", "Mi", "Ki") if suffix.endswith("i") else ("P", "T", "G", "M", "k")
+    for candidate in family:
+        if amount and amount % _THOUSANDTHS[candidate] == 0:
+            return f"{amount // _THOUSANDTHS[candidate]}{candidate}"
+    return f"{amount}m" if amount % 1_000 else str(amount // 1_000)
+
+
+def quantity_value(value: int | str) -> int:
+    """Whole bytes (or other units) in a quantity, rounded up."""
+    return -(-_thousandths(value)[0] // 1_000)
+
+
+def _as_quantity(value: Any) -> Any:
+    return canonical_quantity(value) if isinstance(value, int | str) and not isinstance(value, bool) else value
+
+
+def _is_duration(value: str) -> str:
+    parse_duration(value)
+    return value
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_as_quantity),
+    Field(max_length=32, json_schema_extra={"x-agentfleet-quantity": True}),
+]
+"""An amount of a resource; canonical after validation."""
+
+Duration = Annotated[
+    str,
+    Field(max_length=16, pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"),
+    AfterValidator(_is_duration),
+]
+"""A Go-style duration such as 500ms, 30s, 1m30s or 2h."""
+
+DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+ShortText = Annotated[str, Field(min_length=1, max_length=253)]
+AbsolutePath = Annotated[str, Field(min_length=2, max_length=1024, pattern=r"^/[^\x00-\x1f:]+$")]
+
+FreeForm = Annotated[dict[str, JsonValue], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+"""A Kubernetes type that is passed through: the API server judges it when the pod is made."""

@@ -1,0 +1,117 @@
+"""Conditions and their reasons: the one table of what can be said about an object, and how conditions change.
+
+Reasons are stable: users alert on them. Conventions are kstatus': Reconciling and Stalled are there only while true.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from agentfleet.resources.base import Contract
+
+READY = "Ready"
+RECONCILING = "Reconciling"
+STALLED = "Stalled"
+MODEL_READY = "ModelReady"
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+
+
+class Condition(Contract):
+    """One aspect of the object's state."""
+
+    type: Annotated[str, Field(max_length=316)]
+    """Ready, Reconciling, Stalled or ModelReady."""
+
+    status: ConditionStatus
+    """True, False or Unknown."""
+
+    reason: Annotated[str, Field(max_length=1024)]
+    """Stable CamelCase word for the cause."""
+
+    message: Annotated[str, Field(max_length=32768)]
+    """What happened and what to do about it."""
+
+    last_transition_time: Annotated[str, Field(max_length=64)]
+    """When status last changed, RFC 3339 in UTC."""
+
+    observed_generation: Annotated[int, Field(ge=0)]
+    """The generation of the spec that this is about."""
+
+
+HINTS: dict[str, str] = {
+    # Good news
+    "Serving": "",
+    "ScaledToZero": "",
+    "Loaded": "",
+    # Work in progress
+    "RollingOut": "",
+    "WaitingForPods": "",
+    "Downloading": "",
+    "LoadingModel": "",
+    "ReplicasUnavailable": "The pods were fine and are not now; see their status and logs.",
+    "Unschedulable": "Free resources, add a node, or relax spec.placement, spec.gpu or spec.resources.",
+    # Only a human can help
+    "InvalidSpec": "Correct the field and apply the object again.",
+    "InvalidSettings": "Correct the operator's settings (chart values).",
+    "NotAllowed": "Ask the platform team to allow it in the operator's settings (chart values), or remove it.",
+    "NameConflict": "Delete or rename the other object, or give the ModelServer another name.",
+    "Rejected": "The API server refused what was made from the spec; correct the field that it names.",
+    "QuotaExceeded": "Raise the namespace's ResourceQuota or ask for less.",
+    "BadFlag": "Remove or correct it in spec.extraArgs; flags depend on the engine's version.",
+    "BadEngineValue": "Correct the engine setting that the message names.",
+    "ImagePullFailed": "Check spec.image, spec.imagePullSecrets and that the nodes reach the registry.",
+    "ModelNotFound": "Check spec.model.uri: the repository, file, folder or tag must exist.",
+    "ModelGated": "Accept the model's licence on the hub and name a Secret with key `token` in spec.model.auth.secretName.",
+    "ChecksumMismatch": "The file is not the one that spec.model.sha256 names; check both.",
+    "ClaimNotFound": "Create the PersistentVolumeClaim, or correct its name.",
+    "ConfigNotFound": "Create the Secret, ConfigMap or key that the message names, or correct its name.",
+    "SourceUnreachable": "The model's source cannot be reached from the pods; check network, proxy and spec.model.auth.endpoint.",
+    "RegistryUnreachable": "Ollama's registry cannot be reached from the pods; check network and spec.model.uri.",
+    "DiskFull": "Give spec.cache more room, or use a smaller model.",
+    "OutOfMemory": "The container was killed for memory: raise spec.resources.limits.memory, or use a smaller model or context.",
+    "OutOfGpuMemory": "Use more or larger GPUs, a smaller context (vllm.maxModelLen), or a quantized model.",
+    "VolumeMountFailed": "Check the volume that the message names: the folder must exist on the node, the claim must be bound.",
+    "EngineCrashed": "See the message and `kubectl logs` of the pod's engine container with --previous.",
+    "StartupTimeout": "The engine did not answer in time; see its logs, or raise spec.startupTimeout.",
+    "InternalError": "This is a bug of the operator; see its log, and report it.",
+}
+"""Every reason, with what a human can do about it (empty where nothing has to be done)."""
+
+
+def explain(reason: str, message: str) -> str:
+    """A condition's message: what happened, then the hint of its reason."""
+    hint = HINTS[reason]
+    return f"{message} {hint}" if hint and message else message or hint
+
+
+def timestamp(now: datetime) -> str:
+    """`now` (UTC) as Kubernetes writes times."""
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def merge_conditions(
+    old: Iterable[Condition], wanted: dict[str, tuple[ConditionStatus, str, str]], generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Conditions after `wanted` (type → status, reason, message), sorted by type.
+
+    lastTransitionTime stays while status stays; types that are not wanted any more disappear.
+    """
+    before = {condition.type: condition for condition in old}
+    merged = []
+    for kind, (status, reason, message) in sorted(wanted.items()):
+        previous = before.get(kind)
+        since = previous.last_transition_time if previous and previous.status == status else timestamp(now)
+        merged.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=reason,
+                message=message,
+                last_transition_time=since,
+                observed_generation=generation,
+            )
+        )
+    return tuple(merged)

@@ -1,0 +1,280 @@
+"""ModelServer: one model, served by one engine, as pods on a cluster."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from agentfleet.resources.base import AbsolutePath, Contract, DnsLabel, DnsName, Duration, Quantity, rules, string_set
+from agentfleet.resources.engine_options import LlamaCppOptions, OllamaOptions, VLLMOptions
+from agentfleet.resources.flag_rules import FLAG_RULES
+from agentfleet.resources.pods import EnginePod, Placement
+
+EngineName = Literal["VLLM", "Ollama", "LlamaCpp"]
+
+_URI_FORMS = (
+    "hf://owner/repo[@revision], hf://owner/repo/file.gguf[@revision], pvc://claim/path, file:///absolute/path"
+    " or ollama://name:tag"
+)
+
+
+class ModelAuth(Contract):
+    """Credentials and place of a model source."""
+
+    secret_name: DnsName | None = None
+    """Secret in the same namespace; for hf:// its key `token` is the access token. Only the loader sees it."""
+
+    endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s\"'#\\%{}]+$")] | None = None
+    """Address of a mirror of the hub, such as https://hub.example.com. Default: the source's public address."""
+
+
+class Model(Contract):
+    """Which model is served, and under which name."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.uri.matches('^(hf://[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_./-]*(@[A-Za-z0-9_./-]+)?"
+                "|pvc://[a-z0-9][-.a-z0-9]*/.+|file:///.+|ollama://[A-Za-z0-9][A-Za-z0-9_./:-]*)$')"
+                " && !self.uri.contains('..')",
+                f"uri must be {_URI_FORMS}, without '..'",
+                ".uri",
+            ),
+            (
+                "!has(self.auth) || self.uri.startsWith('hf://')",
+                "auth is for hf:// sources; pvc://, file:// and ollama:// take none",
+                ".auth",
+            ),
+            (
+                "!has(self.sha256) || (self.uri.startsWith('hf://') && self.uri.contains('.gguf'))",
+                "sha256 is for a source that is one downloaded file: hf://owner/repo/file.gguf",
+                ".sha256",
+            ),
+        )
+    )
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)]
+    """Where the model comes from. One of
+    hf://owner/repo[@revision] (Hugging Face, downloaded by the loader before the engine starts),
+    hf://owner/repo/file.gguf[@revision] (one file of a repository, for LlamaCpp),
+    pvc://claim/path (a file or folder in a PersistentVolumeClaim of the namespace, mounted read-only),
+    file:///path (a file or folder on the node, mounted read-only; must lie under the operator's hostPathRoot setting),
+    ollama://name:tag or ollama://registry/namespace/name:tag (pulled by Ollama, with progress in status.models).
+    Ollama takes ollama:// only; LlamaCpp takes a .gguf file; VLLM takes a folder or a repository."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.:/]*$")] | None = None
+    """The model's id in the OpenAI API. Default: the object's name. For VLLM with an hf:// source the repository's name
+    with / written as -- is a second id."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", max_length=64)] | None = None
+    """SHA-256 of the file, 64 hexadecimal digits, checked before the engine starts. For sources that are one file."""
+
+    auth: ModelAuth | None = None
+    """Credentials for the source. Default: none."""
+
+
+class Parallelism(Contract):
+    """How one replica of vLLM spreads over GPUs."""
+
+    tensor: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Tensor parallel size, 1 to 64: GPUs that share every layer. Must divide the model's attention heads. Default: 1."""
+
+    pipeline: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Pipeline parallel size, 1 to 64: groups of layers, one after the other. At most the model's layers. Default: 1."""
+
+
+class Gpu(Contract):
+    """GPUs of one replica."""
+
+    resource: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9][-.a-z0-9]*/[A-Za-z0-9][-A-Za-z0-9_.]*$")] | None = None
+    """Extended resource that a GPU is on the nodes, for example nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu or
+    gpu.intel.com/i915. Default: nvidia.com/gpu."""
+
+    count: Annotated[int, Field(ge=0, le=64)] | None = None
+    """GPUs of one replica, 0 to 64; at least tensor × pipeline, or 0 to run on the CPU. Default: tensor × pipeline for
+    VLLM; for LlamaCpp and Ollama 1 where spec.gpu is given, else 0."""
+
+    products: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=63)], ...], string_set(16)]
+    """GPU products that will do, as in the node label nvidia.com/gpu.product. Default: any."""
+
+    runtime_class_name: DnsName | None = None
+    """RuntimeClass of the pods, for example nvidia. Default: the cluster's own."""
+
+
+class Cache(Contract):
+    """Where downloaded models are kept."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("self.type != 'HostPath' || has(self.path)", "type HostPath needs path, a folder on the nodes", ".path"),
+            ("self.type == 'HostPath' || !has(self.path)", "path is for type HostPath", ".path"),
+            ("self.type == 'ExistingClaim' || !has(self.claimName)", "claimName is for type ExistingClaim", ".claimName"),
+            (
+                "self.type != 'ExistingClaim' || has(self.claimName)",
+                "type ExistingClaim needs claimName, a PersistentVolumeClaim of the namespace",
+                ".claimName",
+            ),
+            ("self.type == 'Ephemeral' || !has(self.size)", "size is for type Ephemeral", ".size"),
+        )
+    )
+
+    type: Literal["Ephemeral", "HostPath", "ExistingClaim"]
+    """Ephemeral (gone with the pod), HostPath (a folder of the node, shared by its pods; must lie under the operator's
+    hostPathRoot setting) or ExistingClaim (a PersistentVolumeClaim). Default without a cache: Ephemeral."""
+
+    path: AbsolutePath | None = None
+    """The folder on the nodes, for HostPath."""
+
+    claim_name: DnsName | None = None
+    """The claim, for ExistingClaim."""
+
+    size: Quantity | None = None
+    """For Ephemeral: how much the pod may store, for example 20Gi; above it kubelet evicts the pod. Default: no limit."""
+
+
+class Drain(Contract):
+    """How a pod that must go finishes its work."""
+
+    timeout: Duration = "120s"
+    """How long requests in flight may take after the pod has left the endpoints. Default: 120s."""
+
+
+class ModelServerSpec(EnginePod):
+    """What is to be served and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "self.engine == 'Ollama' ? self.model.uri.startsWith('ollama://') : !self.model.uri.startsWith('ollama://')",
+                "engine Ollama takes ollama:// sources and no others; VLLM and LlamaCpp take hf://, pvc:// or file://",
+                ".model.uri",
+            ),
+            (
+                "self.engine != 'LlamaCpp' || self.model.uri.matches('[.]gguf(@.*)?$')",
+                "engine LlamaCpp needs one .gguf file, for example hf://owner/repo/file.gguf or pvc://claim/file.gguf",
+                ".model.uri",
+            ),
+            (
+                "self.engine != 'VLLM' || !self.model.uri.matches('[.]gguf(@.*)?$')",
+                "engine VLLM takes a repository or folder, not a .gguf file; use engine LlamaCpp for GGUF",
+                ".model.uri",
+            ),
+            ("self.engine == 'VLLM' || !has(self.vllm)", "vllm is for engine VLLM", ".vllm"),
+            ("self.engine == 'LlamaCpp' || !has(self.llamaCpp)", "llamaCpp is for engine LlamaCpp", ".llamaCpp"),
+            ("self.engine == 'Ollama' || !has(self.ollama)", "ollama is for engine Ollama", ".ollama"),
+            (
+                "self.engine == 'VLLM' || !has(self.parallelism)",
+                "parallelism is for engine VLLM; LlamaCpp and Ollama split layers over gpu.count GPUs by themselves",
+                ".parallelism",
+            ),
+            (
+                "!has(self.gpu) || !has(self.gpu.count) || self.gpu.count == 0 || !has(self.parallelism)"
+                " || self.gpu.count >= (has(self.parallelism.tensor) ? self.parallelism.tensor : 1)"
+                " * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)",
+                "gpu.count must be at least parallelism.tensor × parallelism.pipeline, or 0 for the CPU",
+                ".gpu.count",
+            ),
+            (
+                "!has(self.extraArgs) || self.engine != 'Ollama'",
+                "engine Ollama is set by environment variables: use env or spec.ollama, not extraArgs",
+                ".extraArgs",
+            ),
+            (
+                "!has(self.cache) || self.model.uri.startsWith('hf://') || self.model.uri.startsWith('ollama://')",
+                "cache is for downloaded sources (hf://, ollama://); pvc:// and file:// are used where they are",
+                ".cache",
+            ),
+            *FLAG_RULES,
+        )
+    )
+
+    engine: EngineName
+    """VLLM (GPUs, highest throughput), LlamaCpp (llama-server: GGUF files on CPUs and GPUs) or Ollama (pulls models by
+    name)."""
+
+    model: Model
+    """The model and its name."""
+
+    parallelism: Parallelism | None = None
+    """Tensor and pipeline parallel sizes of one replica of VLLM. Default: 1 × 1."""
+
+    gpu: Gpu | None = None
+    """GPUs of one replica. Default: tensor × pipeline of nvidia.com/gpu for VLLM, none for LlamaCpp and Ollama."""
+
+    vllm: VLLMOptions | None = None
+    """Settings of engine VLLM."""
+
+    llama_cpp: LlamaCppOptions | None = None
+    """Settings of engine LlamaCpp."""
+
+    ollama: OllamaOptions | None = None
+    """Settings of engine Ollama."""
+
+    startup_timeout: Duration | None = None
+    """How long a pod may take from start to its first healthy answer, download included. Default: 30m."""
+
+    cache: Cache | None = None
+    """Where downloaded models are kept. Default: Ephemeral."""
+
+    placement: Placement | None = None
+    """Which nodes the pods run on. Default: any that fits."""
+
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Pods that serve the model, 0 to 1000. Also set through /scale (kubectl scale, HPA). Default: 1."""
+
+    drain: Drain | None = None
+    """How a stopping pod finishes its requests. Default: up to 120s."""
+
+
+NAME_RULE = (
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
+    "metadata.name must be 1 to 40 characters a-z, 0-9 and '-', start with a letter and end with a letter or digit:"
+    " it becomes part of DNS names",
+)
+
+
+class ModelServer(Contract):
+    """A model served by an inference engine (vLLM, llama.cpp or Ollama) as pods behind one address.
+
+    Clients use status.url, an OpenAI-compatible endpoint inside the cluster.
+    """
+
+    model_config = ConfigDict(json_schema_extra=rules(NAME_RULE))
+
+    name: DnsLabel
+    namespace: DnsLabel
+    uid: str
+    generation: int
+    annotations: dict[str, str] = {}
+    spec: ModelServerSpec
+
+    @classmethod
+    def from_manifest(cls, manifest: dict[str, Any]) -> "ModelServer":
+        """The validated object; pydantic's ValidationError where the API server's checks were not in force."""
+        metadata = manifest["metadata"]
+        return cls(
+            name=metadata["name"],
+            namespace=metadata["namespace"],
+            uid=metadata["uid"],
+            generation=metadata["generation"],
+            annotations=metadata.get("annotations", {}),
+            spec=manifest["spec"],
+        )
+
+    @property
+    def model_name(self) -> str:
+        """The model's id in the OpenAI API."""
+        return self.spec.model.name or self.name
+
+    @property
+    def replicas(self) -> int:
+        """Wanted pods."""
+        return 1 if self.spec.replicas is None else self.spec.replicas
+
+    @property
+    def claims(self) -> tuple[str, ...]:
+        """PersistentVolumeClaims that the pods mount."""
+        scheme, _, rest = self.spec.model.uri.partition("://")
+        claims = [rest.partition("/")[0]] if scheme == "pvc" else []
+        if self.spec.cache and self.spec.cache.claim_name:
+            claims.append(self.spec.cache.claim_name)
+        return tuple(claims)

@@ -1,0 +1,80 @@
+"""The sidecar's HTTP server: probes, drain, status and metrics. Every route is a read; none changes anything."""
+
+import logging
+
+from aiohttp import web
+
+from agentfleet.sidecar.drain import drain
+from agentfleet.sidecar.engines.base import Sampler
+from agentfleet.sidecar.supervisor import Models, Supervisor
+from agentfleet.sidecar.telemetry import Gauges, Telemetry
+
+log = logging.getLogger(__name__)
+
+
+class Routes:
+    """The handlers and what they read."""
+
+    def __init__(
+        self,
+        *,
+        supervisor: Supervisor,
+        sampler: Sampler,
+        models: Models,
+        telemetry: Telemetry,
+        dns_delay: float,
+        drain_timeout: float,
+    ) -> None:
+        self._supervisor = supervisor
+        self._sampler = sampler
+        self._models = models
+        self._telemetry = telemetry
+        self._dns_delay = dns_delay
+        self._drain_timeout = drain_timeout
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/healthz", self.healthz),
+                web.get("/readyz", self.readyz),
+                web.get("/status", self.status),
+                web.get("/drain", self.drain),
+                web.get("/metrics", self.metrics),
+            ]
+        )
+        return application
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """200 while the sidecar's own loop comes round; says nothing about the engine."""
+        alive = self._supervisor.alive()
+        return web.json_response({"ok": alive}, status=200 if alive else 503)
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 when the pod may serve, else 503 with what is missing."""
+        status = self._supervisor.status()
+        if status.ready:
+            return web.json_response({"ready": True})
+        return web.json_response(status.as_json(None), status=503)
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What the operator reads."""
+        reading = await self._sampler.read()
+        return web.json_response(self._supervisor.status().as_json(reading.in_flight))
+
+    async def drain(self, request: web.Request) -> web.Response:
+        """Answers when the pod may be stopped."""
+        log.info("drain: waiting %.0f s for DNS, then at most %.0f s for idle", self._dns_delay, self._drain_timeout)
+        result = await drain(self._sampler.read, dns_delay=self._dns_delay, timeout=self._drain_timeout)
+        self._telemetry.drained(result)
+        log.info("drain: %s after %.1f s, in flight %s", result.result, result.waited, result.in_flight)
+        return web.json_response(result.as_json())
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The Prometheus page."""
+        reading = await self._sampler.read()
+        gauges = Gauges(self._supervisor.status(), reading.in_flight, await self._models.loaded())
+        return web.Response(
+            body=self._telemetry.page(gauges), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )

@@ -1,0 +1,24 @@
+"""Where weights come from: one file per scheme, chosen by the table below and imported only when it is used.
+
+A new scheme is a file with a class that has base.Source's methods, and a line here. pvc:// and file:// are mounted and
+ollama:// is pulled by the engine; none of them comes to the loader.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+
+from agentfleet.sidecar.failures import BAD_SOURCE, ModelFailed
+from agentfleet.sidecar.sources.base import Access, Source
+
+SCHEMES: dict[str, str] = {"hf": "agentfleet.sidecar.sources.huggingface"}
+"""Scheme → module. The module's `open_source(uri, access)` gives the source."""
+
+
+def open_source(uri: str, access: Access) -> Source:
+    """The source that `uri` names; ModelFailed BadSource when there is none."""
+    scheme, separator, _ = uri.partition("://")
+    if not separator or scheme not in SCHEMES:
+        legal = ", ".join(f"{known}://" for known in sorted(SCHEMES))
+        raise ModelFailed(BAD_SOURCE, f"{uri!r} is no source of the loader: it has to start with one of {legal}")
+    opener: Callable[[str, Access], Source] = import_module(SCHEMES[scheme]).open_source
+    return opener(uri, access)

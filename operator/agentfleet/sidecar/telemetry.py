@@ -1,0 +1,98 @@
+"""The sidecar's Prometheus page. A number that is not known has no sample: missing is not zero."""
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agentfleet.sidecar.drain import DrainResult
+from agentfleet.sidecar.models import LoadedModel, ModelState
+from agentfleet.sidecar.supervisor import Status
+
+PREFIX = "agentfleet_sidecar_"
+DRAIN_BUCKETS = (1, 5, 15, 30, 35, 40, 50, 65, 95, 155, 335, 635)
+"""Seconds; a drain takes the DNS delay at least, 35 s by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What is read anew for each scrape. `loaded` is None where the engine has no such list or did not answer."""
+
+    status: Status
+    in_flight: int | None
+    loaded: Sequence[LoadedModel] | None
+
+
+class Telemetry:
+    """All metrics of the process, on a registry of their own."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._gauges = _GaugeCollector()
+        self._registry.register(self._gauges)
+        self._pulled = Counter(
+            PREFIX + "pull_bytes", "Bytes of models that the engine pulled.", ["model"], registry=self._registry
+        )
+        self._drained = Histogram(
+            PREFIX + "drain_seconds",
+            "Time until a drain was answered, DNS delay included.",
+            ["result"],
+            buckets=DRAIN_BUCKETS,
+            registry=self._registry,
+        )
+
+    def pulled(self, model: str, arrived: int) -> None:
+        """Counts bytes of a pull."""
+        self._pulled.labels(model).inc(arrived)
+
+    def drained(self, result: DrainResult) -> None:
+        """Records a finished drain."""
+        self._drained.labels(result.result).observe(result.waited)
+
+    def page(self, gauges: Gauges) -> bytes:
+        """The page in the text format."""
+        self._gauges.current = gauges
+        return generate_latest(self._registry)
+
+
+class _GaugeCollector(Collector):
+    """Turns Gauges into metric families; nothing is kept from scrape to scrape, so nothing can go stale."""
+
+    def __init__(self) -> None:
+        self.current: Gauges | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        if self.current is None:
+            return
+        status = self.current.status
+        yield _gauge("ready", "1 when the engine serves and every model is in place.", float(status.ready))
+        yield _gauge("in_flight", "Requests that the engine has queued or in work.", self.current.in_flight)
+        tally = Tally(model.state for model in status.models)
+        models = GaugeMetricFamily(PREFIX + "models", "Models by state.", labels=["state"])
+        for state in ModelState:
+            models.add_metric([state], tally[state])
+        yield models
+        if self.current.loaded is not None:
+            yield from _memory(self.current.loaded)
+
+
+def _gauge(name: str, documentation: str, value: float | None) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(PREFIX + name, documentation)
+    if value is not None:
+        family.add_metric([], value)
+    return family
+
+
+def _memory(loaded: Sequence[LoadedModel]) -> Iterable[Metric]:
+    yield _gauge("loaded_models", "Models that are in the engine's memory.", len(loaded))
+    total = GaugeMetricFamily(PREFIX + "loaded_model_bytes", "Memory of a loaded model.", labels=["model"])
+    vram = GaugeMetricFamily(PREFIX + "loaded_model_vram_bytes", "GPU memory of a loaded model.", labels=["model"])
+    for model in loaded:
+        total.add_metric([model.name], model.size)
+        vram.add_metric([model.name], model.size_vram)
+    yield total
+    yield vram

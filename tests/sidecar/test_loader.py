@@ -1,0 +1,278 @@
+"""The loader as a process against a stand-in Hub: what is on disk afterwards, what was asked, what was told."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+OPERATOR = Path(__file__).parents[2] / "operator"
+SNAPSHOT = {
+    ".gitattributes": b"*.safetensors filter=lfs",
+    "config.json": b'{"model_type": "llama"}',
+    "model.safetensors": b"W" * 300_000,
+    "pytorch_model.bin": b"W" * 300_000,
+    "original/consolidated.00.pth": b"W" * 300_000,
+    "nested/tokenizer.json": b"{}",
+}
+GGUF = bytes(range(256)) * 8000
+
+
+def start(hub: Any, target: Path, source: str, *arguments: str) -> subprocess.Popen[str]:
+    """A loader with nothing but the target to write to: its home is a folder that nobody may write."""
+    home = target.parent / "home"
+    home.mkdir(mode=0o500, exist_ok=True)
+    command = [sys.executable, "-c", "from agentfleet.sidecar.loader import main; raise SystemExit(main())"]
+    command += ["--source", source, "--target", str(target), "--endpoint", hub.url, *arguments]
+    command += ["--termination-log", str(target.parent / "termination-log")]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(OPERATOR), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def load(hub: Any, target: Path, source: str, *arguments: str, code: int = 0) -> str:
+    """Runs a loader to its end; returns its log."""
+    process = start(hub, target, source, *arguments)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == code, log
+    return log
+
+
+def failure(target: Path) -> dict[str, str]:
+    told: dict[str, str] = json.loads((target.parent / "termination-log").read_text())
+    progress = json.loads((target / ".agentfleet/progress.json").read_text())
+    assert (progress["state"], progress["reason"]) == ("Failed", told["reason"])
+    return told
+
+
+def marker(target: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((target / ".agentfleet/complete.json").read_text())
+    return content
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+def test_a_snapshot_is_loaded_once(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT)
+    load(hub, target, "hf://org/tiny")
+
+    loaded = {str(p.relative_to(target)): p for p in target.rglob("*") if p.is_file() and ".agentfleet" not in p.parts}
+    assert set(loaded) == {"config.json", "model.safetensors", "nested/tokenizer.json"}
+    assert loaded["model.safetensors"].read_bytes() == SNAPSHOT["model.safetensors"]
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in loaded.values())
+    assert stat.S_IMODE((target / "nested").stat().st_mode) & 0o555 == 0o555
+    assert marker(target) | {"files": None} == {
+        "source": "hf://org/tiny",
+        "revision": "a" * 40,
+        "files": None,
+        "bytes": 300_025,
+        "sha256": None,
+    }
+    progress = json.loads((target / ".agentfleet/progress.json").read_text())
+    assert (progress["state"], progress["bytes"], progress["percent"]) == ("Complete", 300_025, 100)
+    assert not list(target.glob(".agentfleet/partial/*"))
+
+    hub.requests.clear()
+    load(hub, target, "hf://org/tiny")
+    assert hub.requests == []
+
+
+def test_only_what_the_download_needs_is_asked(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT)
+    load(hub, target, "hf://org/tiny")
+    assert {path for _, path in hub.requests} == {
+        "/api/models/org/tiny/revision/main",
+        f"/api/models/org/tiny/tree/{'a' * 40}",
+        *(f"/org/tiny/resolve/{'a' * 40}/{f}" for f in ("config.json", "model.safetensors", "nested/tokenizer.json")),
+    }
+
+
+def test_one_file_with_its_checksum(hub: Any, target: Path) -> None:
+    hub.files = {"q4/tiny.gguf": GGUF, "q8/tiny.gguf": b"other"}
+    digest = "".join(f"{b:02x}" for b in __import__("hashlib").sha256(GGUF).digest())
+    load(hub, target, "hf://org/tiny/q4/tiny.gguf@main", "--sha256", digest.upper())
+    assert (target / "q4/tiny.gguf").read_bytes() == GGUF
+    assert not (target / "q8").exists()
+    assert marker(target)["sha256"] == digest
+
+
+def test_a_split_file_brings_its_parts(hub: Any, target: Path) -> None:
+    hub.files = {f"big-0000{n}-of-00003.gguf": b"%d" % n * 1000 for n in (1, 2, 3)} | {"other.gguf": b"x"}
+    load(hub, target, "hf://org/tiny/big-00001-of-00003.gguf")
+    assert sorted(p.name for p in target.glob("*.gguf")) == sorted(set(hub.files) - {"other.gguf"})
+
+
+def test_cut_connections_are_resumed_in_process(hub: Any, target: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    hub.cuts = [500_000, 300_000]
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert (target / "tiny.gguf").read_bytes() == GGUF
+    assert hub.ranges[0] is None
+    assert [int(r.removeprefix("bytes=").rstrip("-")) for r in hub.ranges[1:]] == sorted([500_000, 800_000])
+
+
+def test_a_killed_loader_is_resumed_by_the_next(hub: Any, target: Path) -> None:
+    """What huggingface_hub alone would not do."""
+    hub.files = {"tiny.gguf": GGUF}
+    hub.cuts = [1_500_000, *[0] * 100]
+    process = start(hub, target, "hf://org/tiny/tiny.gguf")
+    _until(lambda: len(hub.ranges) >= 2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=5)
+    assert process.returncode == 128 + signal.SIGTERM
+
+    hub.cuts = []
+    hub.ranges.clear()
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert hub.ranges == ["bytes=1500000-"]
+    assert (target / "tiny.gguf").read_bytes() == GGUF
+
+
+def test_a_server_that_ignores_ranges_is_read_from_the_start(hub: Any, target: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    hub.cuts = [500_000]
+    hub.ignore_ranges = True
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert (target / "tiny.gguf").read_bytes() == GGUF
+
+
+def test_a_short_outage_is_waited_out(hub: Any, target: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    hub.outage = 1
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert (target / "tiny.gguf").read_bytes() == GGUF
+
+
+def test_the_token_stays_with_the_hub(hub: Any, target: Path, tmp_path: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    hub.gated_to = "hf_secret"
+    (tmp_path / "token").write_text("hf_secret\n")
+    log = load(hub, target, "hf://org/tiny/tiny.gguf", "--token-file", str(tmp_path / "token"), "--log-level", "DEBUG")
+    assert "hf_secret" not in log
+    assert hub.cdn_tokens == [None]
+    for path in target.rglob("*"):
+        assert not path.is_file() or b"hf_secret" not in path.read_bytes()
+
+
+def test_gated_without_token_names_the_secrets_key(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT)
+    hub.gated_to = "hf_secret"
+    load(hub, target, "hf://org/tiny", code=1)
+    told = failure(target)
+    assert told["reason"] == "ModelGated"
+    assert "key 'token' of the Secret in spec.model.auth.secretName" in told["message"]
+
+
+def test_gated_with_the_wrong_token_says_so(hub: Any, target: Path, tmp_path: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    hub.gated_to = "hf_secret"
+    (tmp_path / "token").write_text("hf_wrong")
+    log = load(hub, target, "hf://org/tiny/tiny.gguf", "--token-file", str(tmp_path / "token"), code=1)
+    told = failure(target)
+    assert told["reason"] == "ModelGated"
+    assert "replace the token" in told["message"]
+    assert "hf_wrong" not in log + told["message"]
+
+
+@pytest.mark.parametrize(
+    ("source", "reason", "part"),
+    [
+        ("hf://org/absent", "ModelNotFound", "org/absent does not exist"),
+        ("hf://org/tiny@v9", "ModelNotFound", "no branch, tag or commit 'v9'"),
+        ("hf://org/tiny/absent.gguf", "ModelNotFound", "no file 'absent.gguf'"),
+        ("hf://tiny", "BadSource", "hf://org/repo[@revision]"),
+        ("ftp://host/file", "BadSource", "one of hf://"),
+    ],
+)
+def test_permanent_failures(hub: Any, target: Path, source: str, reason: str, part: str) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    log = load(hub, target, source, code=1)
+    told = failure(target)
+    assert told["reason"] == reason
+    assert part in told["message"]
+    assert "Traceback" not in log
+
+
+def test_a_wrong_checksum_is_found_before_the_first_byte(hub: Any, target: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    load(hub, target, "hf://org/tiny/tiny.gguf", "--sha256", "0" * 64, code=1)
+    assert failure(target)["reason"] == "ChecksumMismatch"
+    assert hub.contents() == []
+
+
+def test_a_wrong_checksum_of_a_file_that_lists_none_removes_it(hub: Any, target: Path) -> None:
+    hub.files = {"tiny.bin": GGUF}
+    load(hub, target, "hf://org/tiny/tiny.bin", "--sha256", "0" * 64, code=1)
+    assert failure(target)["reason"] == "ChecksumMismatch"
+    assert not (target / "tiny.bin").exists()
+
+
+def test_content_that_is_not_what_the_hub_lists_is_refused(hub: Any, target: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    hub.broken = {"tiny.gguf": b"x" * len(GGUF)}
+    load(hub, target, "hf://org/tiny/tiny.gguf", code=1)
+    assert failure(target)["reason"] == "ChecksumMismatch"
+    assert not (target / "tiny.gguf").exists()
+    hub.broken = {}
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert (target / "tiny.gguf").read_bytes() == GGUF
+
+
+def test_a_checksum_of_a_snapshot_makes_no_sense(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT)
+    load(hub, target, "hf://org/tiny", "--sha256", "0" * 64, code=1)
+    assert failure(target)["reason"] == "BadSource"
+
+
+def test_another_model_replaces_the_first(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT) | {"tiny.gguf": GGUF}
+    load(hub, target, "hf://org/tiny")
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert sorted(p.name for p in target.iterdir() if p.is_file()) == ["tiny.gguf"]
+
+
+def test_a_damaged_cache_is_repaired(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT)
+    load(hub, target, "hf://org/tiny")
+    (target / "model.safetensors").unlink()
+    hub.requests.clear()
+    load(hub, target, "hf://org/tiny")
+    assert hub.contents() == [f"/org/tiny/resolve/{'a' * 40}/model.safetensors"]
+
+
+def test_names_that_leave_the_target_are_refused(hub: Any, target: Path) -> None:
+    hub.files = {"../escaped.gguf": GGUF}
+    load(hub, target, "hf://org/tiny", code=1)
+    assert failure(target)["reason"] == "BadSource"
+    assert not (target.parent / "escaped.gguf").exists()
+
+
+def test_two_loaders_share_one_download(hub: Any, target: Path) -> None:
+    hub.files = dict(SNAPSHOT)
+    hub.hold = threading.Event()
+    first = start(hub, target, "hf://org/tiny")
+    _until(lambda: hub.contents())
+    second = start(hub, target, "hf://org/tiny")
+    assert second.stderr is not None
+    assert "another loader holds the cache" in second.stderr.readline()
+    hub.hold.set()
+    assert (first.wait(20), second.wait(20)) == (0, 0)
+    first.communicate()
+    second.communicate()
+    assert len(hub.contents()) == 3
+
+
+def _until(condition: Any, timeout: float = 20) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
+        time.sleep(0.02)
