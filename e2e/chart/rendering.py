@@ -57,17 +57,17 @@ class Rendered:
     def environment(self) -> dict[str, str]:
         """The container's variables as a process would see them in the pod `agentfleet-0`."""
         fields = {"metadata.name": "agentfleet-0", "metadata.namespace": NAMESPACE}
-        return {
-            entry["name"]: fields[entry["valueFrom"]["fieldRef"]["fieldPath"]] if "valueFrom" in entry else entry["value"]
-            for entry in self.container["env"]
-        }
+        env = self.container["env"]
+        literal = {entry["name"]: entry["value"] for entry in env if "value" in entry}
+        referred = {entry["name"]: entry["valueFrom"]["fieldRef"]["fieldPath"] for entry in env if "valueFrom" in entry}
+        return literal | {name: fields[path] for name, path in referred.items()}
 
 
-def render(values: Values | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE, chart: Path = CHART) -> Rendered:
+def render(values: Values | None = None, *, namespace: str = NAMESPACE, chart: Path = CHART) -> Rendered:
     """The chart's objects under `values`; CommandError with helm's words where it refuses them."""
     # Our helm is built without the Kubernetes version that released ones carry, so it is named here.
-    argv = [helm(), "template", release, chart, "--namespace", namespace, "--kube-version", "1.33.0", "--values", "-"]
-    text = run(argv, input=yaml.safe_dump(values or {}))
+    options = ("--namespace", namespace, "--kube-version", "1.33.0", "--values", "-")
+    text = run([helm(), "template", RELEASE, str(chart), *options], input=yaml.safe_dump(values or {}))
     return Rendered(tuple(document for document in yaml.safe_load_all(text) if document))
 
 

@@ -128,8 +128,11 @@ class Daemon:
             raise ClusterError(f"{self.name} ended at once; its log {self.log} ends: {self.log_tail()}")
         self._record.write_text(json.dumps({"pid": process.pid, "started": process.started}), encoding="utf-8")
 
-    def stop(self, *, kill: bool = False, timeout: float = 30) -> None:
-        """End it with SIGTERM, or with SIGKILL as a crash would, and wait until it is gone."""
+    def stop(self, *, kill: bool = False, timeout: float = 90) -> None:
+        """End it with SIGTERM, or with SIGKILL as a crash would, and wait until it is gone.
+
+        An API server that clients of a cut-off node are still connected to takes a minute to stop.
+        """
         process = self.process
         if process is None:
             return

@@ -78,7 +78,7 @@ class EmbeddedCluster:
 
     def kubectl(self, *args: str, input: str | None = None, timeout: float = 60) -> str:
         """Run kubectl and return its output; raise ``CommandError`` when it fails."""
-        return run(self.kubectl_command(*args), input=input, timeout=timeout)
+        return run(self.kubectl_command(*args), input=input, timeout=timeout, shown=["kubectl", *args])
 
     def network_command(self, argv: Sequence[str | Path]) -> list[str]:
         """Command line that runs ``argv`` where pods, Services and the API server can be reached by address."""

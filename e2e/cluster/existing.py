@@ -42,7 +42,7 @@ class ContextCluster:
         return ["kubectl", f"--kubeconfig={self.kubeconfig}", f"--context={self.name}", *args]
 
     def kubectl(self, *args: str, input: str | None = None, timeout: float = 60) -> str:
-        return run(self.kubectl_command(*args), input=input, timeout=timeout)
+        return run(self.kubectl_command(*args), input=input, timeout=timeout, shown=["kubectl", *args])
 
     def network_command(self, argv: Sequence[str | Path]) -> list[str]:
         return [str(word) for word in argv]

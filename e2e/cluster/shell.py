@@ -37,9 +37,14 @@ def run(
     timeout: float = 120,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    shown: Sequence[str] | None = None,
 ) -> str:
-    """Run ``argv`` and return its standard output; raise ``CommandError`` when it fails or takes too long."""
+    """Run ``argv`` and return its standard output; raise ``CommandError`` when it fails or takes too long.
+
+    ``shown`` is the command that errors name, where ``argv`` is wrapped in what only confuses.
+    """
     words = [str(word) for word in argv]
+    shown = shown or words
     try:
         done = subprocess.run(
             words,
@@ -52,11 +57,11 @@ def run(
             check=False,
         )
     except subprocess.TimeoutExpired as expired:
-        raise CommandError(words, -1, f"no end after {timeout:.0f} s") from expired
+        raise CommandError(shown, -1, f"no end after {timeout:.0f} s") from expired
     except FileNotFoundError as missing:
-        raise ClusterError(f"`{words[0]}` is not on this machine; it is needed for `{_shorten(words)}`") from missing
+        raise ClusterError(f"`{words[0]}` is not on this machine; it is needed for `{_shorten(shown)}`") from missing
     if done.returncode != 0:
-        raise CommandError(words, done.returncode, done.stderr.decode(errors="replace"))
+        raise CommandError(shown, done.returncode, done.stderr.decode(errors="replace"))
     return done.stdout.decode(errors="replace")
 
 

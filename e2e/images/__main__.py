@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import note
-from e2e.images import BuildError
 from e2e.images.build import build_all, build_operator
 
 
@@ -16,9 +16,11 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         images = build_all(note) if arguments.what == "all" else [build_operator(note)]
-    except BuildError as error:
+    except ClusterError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     for image in images:
         print(image.name, image.archive)
     return 0

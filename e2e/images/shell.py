@@ -6,6 +6,7 @@ Beside `e2e.cluster.shell.run` because compilers and package managers run for mi
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,9 +25,13 @@ def run(
 ) -> str:
     """Standard output of `command`; `env` is added to ours. Raises BuildError, also for a program that is missing."""
     words = [str(word) for word in command]
+    # However we end, also by a signal that we cannot catch, nothing goes on building.
+    prefix = ["setpriv", "--pdeathsig=KILL"] if shutil.which("setpriv") else []
+    if not shutil.which(words[0]):
+        raise BuildError(f"`{words[0]}` is not on this machine; it is needed for the images of e2e")
     try:
         done = subprocess.run(
-            words,
+            [*prefix, *words],
             env=os.environ | dict(env or {}),
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -36,8 +41,6 @@ def run(
             timeout=timeout,
             check=False,
         )
-    except FileNotFoundError:
-        raise BuildError(f"`{words[0]}` is not on this machine; it is needed for the images of e2e") from None
     except subprocess.TimeoutExpired:
         raise BuildError(f"`{' '.join(words)}` did not end within {timeout:.0f} s") from None
     if done.returncode != 0:

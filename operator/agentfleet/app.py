@@ -14,6 +14,8 @@ import os
 import signal
 from datetime import UTC, datetime
 
+import httpx
+
 from agentfleet import logs
 from agentfleet.cache import Cache
 from agentfleet.errors import AgentfleetError
@@ -28,6 +30,7 @@ from agentfleet.references import References
 from agentfleet.resync import Resync
 from agentfleet.server import Health, LoopLag, Readiness, application, ended, serve, stuck_key
 from agentfleet.settings import Settings
+from agentfleet.sidecars import HttpSidecars, Sidecars
 from agentfleet.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -65,9 +68,13 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     _take_signals(stop)
     metrics = Metrics()
-    async with await connect(connections=settings.workers + _SPARE_CONNECTIONS) as client:
+    # pods are reached directly, never through a proxy of the environment
+    async with (
+        await connect(connections=settings.workers + _SPARE_CONNECTIONS) as client,
+        httpx.AsyncClient(trust_env=False) as http,
+    ):
         cluster = KubeCluster(client, namespaces=settings.watch_namespaces, metrics=metrics)
-        operator = Operator(settings, cluster, metrics, stop)
+        operator = Operator(settings, cluster, HttpSidecars(http), metrics, stop)
         async with serve(application(operator.health, operator.readiness, metrics), settings.http_port) as port:
             logger.info("serving /healthz, /readyz and /metrics on port %d", port)
             await operator.run()
@@ -82,7 +89,9 @@ def _take_signals(stop: asyncio.Event) -> None:
 class Operator:
     """The parts of one replica, and how they stand to each other."""
 
-    def __init__(self, settings: Settings, cluster: KubeCluster, metrics: Metrics, stop: asyncio.Event) -> None:
+    def __init__(
+        self, settings: Settings, cluster: KubeCluster, sidecars: Sidecars, metrics: Metrics, stop: asyncio.Event
+    ) -> None:
         self._settings = settings
         self._stop = stop
         self.health = Health()
@@ -93,6 +102,7 @@ class Operator:
             cluster=cluster,
             cache=cache,
             references=references,
+            sidecars=sidecars,
             settings=settings,
             metrics=metrics,
             now=lambda: datetime.now(UTC),

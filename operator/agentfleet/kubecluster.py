@@ -182,7 +182,8 @@ class KubeCluster:
         while True:
             # no resourceVersion: the server answers with the state at the time of the request, never an older one
             page = await self.request("GET", path_of(kind, namespace), accept=_METADATA_LIST, query=query)
-            items += [_listed(kind, item["metadata"]) for item in page["items"]]
+            # the server sends null for no items
+            items += [_listed(kind, item["metadata"]) for item in page["items"] or ()]
             token = page["metadata"].get("continue")
             if not token:
                 return Listing(int(page["metadata"]["resourceVersion"]), tuple(items))

@@ -207,7 +207,9 @@ class WorkQueue:
             return "not_ready"
         except InvalidSpec as error:
             self._backoff.forget(key)
-            logger.warning("not retried: %s", error.message, extra={"key": str(key), "reason": error.reason})
+            if error.after is not None:
+                self.add_after(key, error.after)
+            logger.warning("waits for a change: %s", error.message, extra={"key": str(key), "reason": error.reason})
             return "invalid"
         except Transient as error:
             wait = self._retry(key)

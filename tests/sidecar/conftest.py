@@ -18,7 +18,7 @@ COMMIT = "a" * 40
 class Hub:
     """A Hugging Face Hub with one repository, as far as huggingface_hub asks one (1.33).
 
-    Files that end in .gguf or .safetensors are LFS files: their download redirects to a CDN, and their ETag is a SHA-256.
+    Files that end in .gguf or .safetensors are LFS files: their download redirects to a CDN, their ETag is a SHA-256.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Hub:
     ranges: list[str | None] = field(default_factory=list)
     cdn_tokens: list[str | None] = field(default_factory=list)
     hold: threading.Event | None = None
-    """While set and not set(), contents wait."""
+    """Contents wait for it."""
     url: str = ""
 
     def application(self) -> web.Application:
@@ -72,7 +72,7 @@ class Hub:
     async def _tree(self, request: web.Request) -> web.Response:
         entries = []
         for path, content in self.files.items():
-            entry = {"type": "file", "path": path, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
             if is_lfs(path):
                 entry["lfs"] = {"oid": sha256(content), "size": len(content), "pointerSize": 130}
             entries.append(entry)
@@ -88,8 +88,7 @@ class Hub:
             return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound"})
         content = self.files[path]
         if not is_lfs(path):
-            etag = hashlib.sha1(content).hexdigest()
-            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{etag}"', "Content-Length": str(len(content))}
+            headers = {"X-Repo-Commit": COMMIT, "ETag": f'"{git_oid(content)}"', "Content-Length": str(len(content))}
             return web.Response(headers=headers) if request.method == "HEAD" else await self._send(request, content)
         headers = {
             "X-Repo-Commit": COMMIT,
@@ -120,8 +119,8 @@ class Hub:
         if start:
             response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         await response.prepare(request)
-        while self.hold is not None and not self.hold.is_set():
-            await asyncio.sleep(0.01)
+        if self.hold is not None:
+            await asyncio.to_thread(self.hold.wait)
         cut = self.cuts.pop(0) if self.cuts else None
         await response.write(content[start:] if cut is None else content[start : start + cut])
         if cut is not None:
@@ -136,6 +135,10 @@ def is_lfs(path: str) -> bool:
 
 def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def git_oid(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 Serve = Callable[[web.Application], str]

@@ -29,25 +29,28 @@ class Contract(BaseModel):
 
 
 class Rule(NamedTuple):
-    """One CEL rule. `field` is the path of the culprit; `message_expression` builds a message that shows its value."""
+    """One CEL rule. `field` is the path of the culprit, `value` a CEL string that shows what stands there."""
 
     expression: str
     message: str
     field: str | None = None
-    message_expression: str | None = None
+    value: str | None = None
+
+    def schema(self) -> JsonDict:
+        """As an entry of x-kubernetes-validations."""
+        entry: JsonDict = {"rule": self.expression, "message": self.message}
+        if self.field:
+            entry["fieldPath"] = self.field
+        if self.value:
+            quoted = self.message.replace("\\", "\\\\").replace("'", "\\'")
+            entry["messageExpression"] = f"'{quoted}; got ' + {self.value}"
+        return entry
 
 
 def rules(*checks: tuple[str | None, ...]) -> JsonDict:
     """Schema extra with CEL rules, each given as the fields of a Rule."""
-    validations: list[JsonValue] = []
-    for rule in (Rule(*check) for check in checks):  # type: ignore[arg-type]  # a Rule is such a tuple
-        validation: JsonDict = {"rule": rule.expression, "message": rule.message}
-        if rule.message_expression:
-            validation["messageExpression"] = rule.message_expression
-        if rule.field:
-            validation["fieldPath"] = rule.field
-        validations.append(validation)
-    return {"x-kubernetes-validations": validations}
+    # A Rule is such a tuple, and mypy cannot see that the first two fields are there.
+    return {"x-kubernetes-validations": [Rule(*check).schema() for check in checks]}  # type: ignore[arg-type]
 
 
 def map_list(*keys: str, max_items: int = 64) -> Any:

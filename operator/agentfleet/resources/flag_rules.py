@@ -113,24 +113,24 @@ OWNED_VARIABLES: dict[str, tuple[str, ...]] = {
 
 def flag_name(argument: str) -> str:
     """The flag of one argument as engines see it: without its value, underscores read as dashes (`--a_b=1` → `--a-b`)."""
-    return argument.split("=")[0].replace("_", "-")
+    return argument.split("=", 1)[0].replace("_", "-")
 
 
-def _cel_map(table: dict[str, str]) -> str:
-    return "{" + ", ".join(f"'{flag}': '{hint}'" for flag, hint in sorted(table.items())) + "}"
-
-
-def _flag_rule(engine: str) -> Rule:
-    flags = "[" + ", ".join(f"'{flag}'" for flag in sorted(INSTEAD[engine])) + "]"
-    hints = _cel_map(INSTEAD[engine])
-    names = "self.extraArgs.map(a, a.split('=')[0].replace('_', '-'))"
-    return Rule(
-        f"self.engine != '{engine}' || !has(self.extraArgs)"
-        f" || !self.extraArgs.exists(a, a.split('=')[0].replace('_', '-') in {flags})",
-        "holds a flag that the operator sets itself or that the engine no longer knows",
-        ".extraArgs",
-        f"{names}.filter(f, f in {hints}).map(f, f + ' ' + {hints}[f]).join('; ')",
-    )
+def _flag_rules(engine: str) -> list[Rule]:
+    """One rule for each thing to do instead: a message that is built from the flag would exceed the API server's cost
+    limit, and one rule for each flag would make many more."""
+    flags_by_hint: dict[str, list[str]] = {}
+    for flag, hint in INSTEAD[engine].items():
+        flags_by_hint.setdefault(hint, []).append(flag)
+    return [
+        Rule(
+            f"self.engine != '{engine}' || !has(self.extraArgs)"
+            f" || !self.extraArgs.exists(a, a.split('=')[0].replace('_', '-') in {sorted(flags)})",
+            f"{', '.join(sorted(flags))} {hint}",
+            ".extraArgs",
+        )
+        for hint, flags in sorted(flags_by_hint.items())
+    ]
 
 
 def _variable_rule(engine: str) -> Rule:
@@ -142,5 +142,8 @@ def _variable_rule(engine: str) -> Rule:
     )
 
 
-FLAG_RULES = [_flag_rule(engine) for engine in INSTEAD] + [_variable_rule(engine) for engine in OWNED_VARIABLES]
+FLAG_RULES = [
+    *(rule for engine in INSTEAD for rule in _flag_rules(engine)),
+    *(_variable_rule(engine) for engine in OWNED_VARIABLES),
+]
 """CEL for ModelServerSpec."""

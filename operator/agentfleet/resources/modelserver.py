@@ -38,6 +38,7 @@ class Model(Contract):
                 " && !self.uri.contains('..')",
                 f"uri must be {_URI_FORMS}, without '..'",
                 ".uri",
+                "self.uri",
             ),
             (
                 "!has(self.auth) || self.uri.startsWith('hf://')",
@@ -147,16 +148,19 @@ class ModelServerSpec(EnginePod):
                 "self.engine == 'Ollama' ? self.model.uri.startsWith('ollama://') : !self.model.uri.startsWith('ollama://')",
                 "engine Ollama takes ollama:// sources and no others; VLLM and LlamaCpp take hf://, pvc:// or file://",
                 ".model.uri",
+                "self.model.uri",
             ),
             (
                 "self.engine != 'LlamaCpp' || self.model.uri.matches('[.]gguf(@.*)?$')",
                 "engine LlamaCpp needs one .gguf file, for example hf://owner/repo/file.gguf or pvc://claim/file.gguf",
                 ".model.uri",
+                "self.model.uri",
             ),
             (
                 "self.engine != 'VLLM' || !self.model.uri.matches('[.]gguf(@.*)?$')",
                 "engine VLLM takes a repository or folder, not a .gguf file; use engine LlamaCpp for GGUF",
                 ".model.uri",
+                "self.model.uri",
             ),
             ("self.engine == 'VLLM' || !has(self.vllm)", "vllm is for engine VLLM", ".vllm"),
             ("self.engine == 'LlamaCpp' || !has(self.llamaCpp)", "llamaCpp is for engine LlamaCpp", ".llamaCpp"),
@@ -172,6 +176,7 @@ class ModelServerSpec(EnginePod):
                 " * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)",
                 "gpu.count must be at least parallelism.tensor × parallelism.pipeline, or 0 for the CPU",
                 ".gpu.count",
+                "'%d'.format([self.gpu.count])",
             ),
             (
                 "!has(self.extraArgs) || self.engine != 'Ollama'",

@@ -64,10 +64,13 @@ class Library:
         except (OSError, ValueError) as error:
             log.warning("cannot tell whether Ollama was restarted: %s", error)
             return
-        if incarnation and incarnation != self._incarnation:
-            self._incarnation = incarnation
+        if not incarnation or incarnation == self._incarnation:
+            return
+        if self._incarnation:
+            log.warning("Ollama was restarted")
             for keeper in self._keepers:
-                keeper.engine_started()
+                keeper.engine_restarted()
+        self._incarnation = incarnation
 
     async def loaded(self) -> list[LoadedModel] | None:
         """The models in Ollama's memory; None while it does not answer."""
@@ -99,8 +102,8 @@ class Keeper:
         self._failures = 0
         self.status = ModelStatus(served.alias, reason=ENGINE_STARTING)
 
-    def engine_started(self) -> None:
-        """A new engine process: whatever was loaded is not any more."""
+    def engine_restarted(self) -> None:
+        """Whatever was in memory is not any more."""
         self._preloaded = False
         if self.status.state is ModelState.READY and self._options.preload:
             self.status = self.status.to(ModelState.LOADING, reason="EngineRestarted")

@@ -1,0 +1,139 @@
+"""Who may do what: every verb that the chart grants stands here, so a wider role does not pass unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agentfleet.objects import KINDS
+from e2e.chart.rendering import NAMESPACE, Rendered, Values, render
+
+WORK = """\
+agentfleet.dev/modelservers: get list watch
+agentfleet.dev/modelservers/status: patch
+apps/deployments: get list watch create patch delete
+apps/deployments/scale: patch
+services: get list watch create patch delete
+configmaps: get list watch create patch delete
+pods: get list watch
+persistentvolumeclaims: get list watch
+events: list create"""
+
+LEASE = """\
+coordination.k8s.io/leases: create
+coordination.k8s.io/leases agentfleet: get update"""
+
+NODES = "nodes: list watch"
+
+VIEW = """\
+agentfleet.dev/modelservers: get list watch
+agentfleet.dev/modelservers/status: get list watch
+agentfleet.dev/modelservers/scale: get list watch"""
+
+EDIT = """\
+agentfleet.dev/modelservers: create update patch delete deletecollection
+agentfleet.dev/modelservers/scale: update patch"""
+
+USERS = {"ClusterRole /agentfleet-view": VIEW, "ClusterRole /agentfleet-edit": EDIT}
+OWN = {f"Role {NAMESPACE}/agentfleet-lease": LEASE}
+CLUSTER = "agentfleet-agentfleet-system"
+NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"]}}
+
+GOLDEN: dict[str, tuple[Values, dict[str, str]]] = {
+    "cluster": ({}, USERS | OWN | {f"ClusterRole /{CLUSTER}": WORK, f"ClusterRole /{CLUSTER}-nodes": NODES}),
+    "cluster without nodes": ({"watch": {"nodes": False}}, USERS | OWN | {f"ClusterRole /{CLUSTER}": WORK}),
+    "namespaced": (
+        NAMESPACED,
+        USERS | OWN | {f"ClusterRole /{CLUSTER}-nodes": NODES, "Role a/agentfleet": WORK, "Role b/agentfleet": WORK},
+    ),
+    "namespaced without nodes": (
+        {"watch": {"namespaces": ["a"], "nodes": False}, "rbac": {"aggregateRoles": False}},
+        OWN | {"Role a/agentfleet": WORK},
+    ),
+}
+
+
+def _roles(rendered: Rendered) -> list[dict[str, Any]]:
+    return rendered.all("Role") + rendered.all("ClusterRole")
+
+
+def _table(role: dict[str, Any]) -> str:
+    """One line per resource, with the API group before it and the names that it is limited to behind it."""
+    return "\n".join(
+        f"{' '.join((f'{group}/{resource}'.lstrip('/'), *rule.get('resourceNames', ())))}: {' '.join(rule['verbs'])}"
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    )
+
+
+def _identity(role: dict[str, Any]) -> str:
+    return f"{role['kind']} {role['metadata'].get('namespace', '')}/{role['metadata']['name']}"
+
+
+@pytest.mark.parametrize(("values", "golden"), GOLDEN.values(), ids=GOLDEN)
+def test_rights(values: Values, golden: dict[str, str]) -> None:
+    assert {_identity(role): _table(role) for role in _roles(render(values))} == golden
+
+
+@pytest.mark.parametrize("values", [case[0] for case in GOLDEN.values()], ids=GOLDEN)
+def test_no_secrets_no_wildcards(values: Values) -> None:
+    for role in _roles(render(values)):
+        granted = [word for rule in role["rules"] for words in rule.values() for word in words]
+        assert not [word for word in granted if "*" in word or word.startswith("secrets")], _identity(role)
+        assert not {"bind", "escalate", "impersonate"} & set(granted), _identity(role)
+
+
+@pytest.mark.parametrize("values", [case[0] for case in GOLDEN.values()], ids=GOLDEN)
+def test_bindings_join_existing_roles_to_the_operator(values: Values) -> None:
+    rendered = render(values)
+    roles = {_identity(role) for role in _roles(rendered)}
+    bound = set(_bound(rendered))
+    assert bound <= roles
+    assert roles - bound == {role for role in roles if role in USERS}
+    account = {"kind": "ServiceAccount", "name": rendered.pod["spec"]["serviceAccountName"], "namespace": NAMESPACE}
+    for binding in rendered.all("RoleBinding") + rendered.all("ClusterRoleBinding"):
+        assert binding["subjects"] == [account]
+
+
+def _bound(rendered: Rendered) -> Iterator[str]:
+    for binding in rendered.all("RoleBinding") + rendered.all("ClusterRoleBinding"):
+        reference = binding["roleRef"]
+        namespace = binding["metadata"]["namespace"] if reference["kind"] == "Role" else ""
+        yield f"{reference['kind']} {namespace}/{reference['name']}"
+
+
+def test_a_list_of_namespaces_means_no_write_across_the_cluster() -> None:
+    rendered = render(NAMESPACED)
+    for binding in rendered.all("ClusterRoleBinding"):
+        role = rendered.one("ClusterRole", binding["roleRef"]["name"])
+        assert {verb for rule in role["rules"] for verb in rule["verbs"]} <= {"get", "list", "watch"}
+
+
+def test_without_nodes_a_namespaced_operator_has_nothing_cluster_wide() -> None:
+    assert render({"watch": {"namespaces": ["a"], "nodes": False}}).all("ClusterRoleBinding") == []
+
+
+def test_everything_that_is_watched_may_be_watched() -> None:
+    rights = "\n".join(_table(role) for role in _roles(render()) if _identity(role) not in USERS).splitlines()
+    for kind in KINDS.values():
+        resource = f"{kind.group}/{kind.plural}".lstrip("/")
+        verbs = next(line for line in rights if line.startswith(f"{resource}:")).split(": ")[1].split()
+        assert {"list", "watch"} <= set(verbs), kind.name
+
+
+def test_user_roles_add_to_the_clusters_own() -> None:
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    rendered = render()
+    for name, expected in (("agentfleet-view", {"view", "edit", "admin"}), ("agentfleet-edit", {"edit", "admin"})):
+        labels = rendered.one("ClusterRole", name)["metadata"]["labels"]
+        assert {key.removeprefix(prefix) for key in labels if key.startswith(prefix)} == expected
+
+
+def test_the_lease_that_is_granted_is_the_one_that_is_used() -> None:
+    for values in ({}, {"fullnameOverride": "models"}):
+        rendered = render(values)
+        limited = [rule for role in rendered.all("Role") for rule in role["rules"] if "resourceNames" in rule]
+        assert [rule["resourceNames"] for rule in limited] == [[rendered.environment["AGENTFLEET_LEASE_NAME"]]]
