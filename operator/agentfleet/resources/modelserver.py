@@ -176,7 +176,6 @@ class ModelServerSpec(EnginePod):
                 " * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)",
                 "gpu.count must be at least parallelism.tensor × parallelism.pipeline, or 0 for the CPU",
                 ".gpu.count",
-                "'%d'.format([self.gpu.count])",
             ),
             (
                 "!has(self.extraArgs) || self.engine != 'Ollama'",
