@@ -129,10 +129,7 @@ class Daemon:
         self._record.write_text(json.dumps({"pid": process.pid, "started": process.started}), encoding="utf-8")
 
     def stop(self, *, kill: bool = False, timeout: float = 90) -> None:
-        """End it with SIGTERM, or with SIGKILL as a crash would, and wait until it is gone.
-
-        An API server that clients of a cut-off node are still connected to takes a minute to stop.
-        """
+        """End it with SIGTERM, or with SIGKILL as a crash would, and wait until it is gone."""
         process = self.process
         if process is None:
             return

@@ -29,22 +29,30 @@ class Contract(BaseModel):
 
 
 class Rule(NamedTuple):
-    """One CEL rule. `field` is the path of the culprit, `value` a CEL string that shows what stands there."""
+    """One CEL rule; `field` is the path of the culprit, `message_expression` a CEL string that shows its value too."""
 
     expression: str
     message: str
     field: str | None = None
-    value: str | None = None
+    message_expression: str | None = None
 
     def schema(self) -> JsonDict:
         """As an entry of x-kubernetes-validations."""
         entry: JsonDict = {"rule": self.expression, "message": self.message}
         if self.field:
             entry["fieldPath"] = self.field
-        if self.value:
-            quoted = self.message.replace("\\", "\\\\").replace("'", "\\'")
-            entry["messageExpression"] = f"'{quoted}; got ' + {self.value}"
+        if self.message_expression:
+            entry["messageExpression"] = self.message_expression
         return entry
+
+
+def showing(message: str, value: str) -> str:
+    """A message expression: `message`, and the string that the CEL expression `value` yields.
+
+    Numbers need one `format` over the whole message instead: the API server cannot bound what joining them costs.
+    """
+    quoted = message.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{quoted}; got ' + {value}"
 
 
 def rules(*checks: tuple[str | None, ...]) -> JsonDict:

@@ -4,16 +4,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from agentfleet.resources.base import AbsolutePath, Contract, DnsLabel, DnsName, Duration, Quantity, rules, string_set
+from agentfleet.resources.base import AbsolutePath, Contract, DnsLabel, DnsName, Duration, Quantity, rules, showing, string_set
 from agentfleet.resources.engine_options import LlamaCppOptions, OllamaOptions, VLLMOptions
 from agentfleet.resources.flag_rules import FLAG_RULES
 from agentfleet.resources.pods import EnginePod, Placement
 
 EngineName = Literal["VLLM", "Ollama", "LlamaCpp"]
 
-_URI_FORMS = (
-    "hf://owner/repo[@revision], hf://owner/repo/file.gguf[@revision], pvc://claim/path, file:///absolute/path"
-    " or ollama://name:tag"
+_URI_MESSAGE = (
+    "uri must be hf://owner/repo[@revision], hf://owner/repo/file.gguf[@revision], pvc://claim/path, file:///absolute/path"
+    " or ollama://name:tag, without '..'"
+)
+_OLLAMA_SOURCE = "engine Ollama takes ollama:// sources and no others; VLLM and LlamaCpp take hf://, pvc:// or file://"
+_GGUF_NEEDED = "engine LlamaCpp needs one .gguf file, for example hf://owner/repo/file.gguf or pvc://claim/file.gguf"
+_GGUF_REFUSED = "engine VLLM takes a repository or folder, not a .gguf file; use engine LlamaCpp for GGUF"
+_WANTED_GPUS = (
+    "(has(self.parallelism.tensor) ? self.parallelism.tensor : 1)"
+    " * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)"
 )
 
 
@@ -36,9 +43,9 @@ class Model(Contract):
                 "self.uri.matches('^(hf://[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_./-]*(@[A-Za-z0-9_./-]+)?"
                 "|pvc://[a-z0-9][-.a-z0-9]*/.+|file:///.+|ollama://[A-Za-z0-9][A-Za-z0-9_./:-]*)$')"
                 " && !self.uri.contains('..')",
-                f"uri must be {_URI_FORMS}, without '..'",
+                _URI_MESSAGE,
                 ".uri",
-                "self.uri",
+                showing(_URI_MESSAGE, "self.uri"),
             ),
             (
                 "!has(self.auth) || self.uri.startsWith('hf://')",
@@ -146,21 +153,21 @@ class ModelServerSpec(EnginePod):
         json_schema_extra=rules(
             (
                 "self.engine == 'Ollama' ? self.model.uri.startsWith('ollama://') : !self.model.uri.startsWith('ollama://')",
-                "engine Ollama takes ollama:// sources and no others; VLLM and LlamaCpp take hf://, pvc:// or file://",
+                _OLLAMA_SOURCE,
                 ".model.uri",
-                "self.model.uri",
+                showing(_OLLAMA_SOURCE, "self.model.uri"),
             ),
             (
                 "self.engine != 'LlamaCpp' || self.model.uri.matches('[.]gguf(@.*)?$')",
-                "engine LlamaCpp needs one .gguf file, for example hf://owner/repo/file.gguf or pvc://claim/file.gguf",
+                _GGUF_NEEDED,
                 ".model.uri",
-                "self.model.uri",
+                showing(_GGUF_NEEDED, "self.model.uri"),
             ),
             (
                 "self.engine != 'VLLM' || !self.model.uri.matches('[.]gguf(@.*)?$')",
-                "engine VLLM takes a repository or folder, not a .gguf file; use engine LlamaCpp for GGUF",
+                _GGUF_REFUSED,
                 ".model.uri",
-                "self.model.uri",
+                showing(_GGUF_REFUSED, "self.model.uri"),
             ),
             ("self.engine == 'VLLM' || !has(self.vllm)", "vllm is for engine VLLM", ".vllm"),
             ("self.engine == 'LlamaCpp' || !has(self.llamaCpp)", "llamaCpp is for engine LlamaCpp", ".llamaCpp"),
@@ -172,10 +179,11 @@ class ModelServerSpec(EnginePod):
             ),
             (
                 "!has(self.gpu) || !has(self.gpu.count) || self.gpu.count == 0 || !has(self.parallelism)"
-                " || self.gpu.count >= (has(self.parallelism.tensor) ? self.parallelism.tensor : 1)"
-                " * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)",
+                f" || self.gpu.count >= {_WANTED_GPUS}",
                 "gpu.count must be at least parallelism.tensor × parallelism.pipeline, or 0 for the CPU",
                 ".gpu.count",
+                "'gpu.count is %d; it must be at least %d (parallelism.tensor × parallelism.pipeline), or 0 for the CPU'"
+                f".format([self.gpu.count, {_WANTED_GPUS}])",
             ),
             (
                 "!has(self.extraArgs) || self.engine != 'Ollama'",

@@ -56,8 +56,10 @@ class Library:
         return [keeper.status for keeper in self._keepers]
 
     async def tick(self, health: Health) -> None:
-        """Notices a restarted engine at once: memory is empty then, and the next recheck is too far away."""
+        """Notices a lost or restarted engine at once: the next recheck is too far away."""
         if health is not Health.SERVING:
+            for keeper in self._keepers:
+                keeper.engine_lost()
             return
         try:
             incarnation = await self._engine.incarnation()
@@ -101,6 +103,12 @@ class Keeper:
         self._preloaded = False
         self._failures = 0
         self.status = ModelStatus(served.alias, reason=ENGINE_STARTING)
+
+    def engine_lost(self) -> None:
+        """A model is not ready where nobody serves it; looks again at once, and then until the engine is back."""
+        if self.status.state is ModelState.READY:
+            self.status = self.status.to(ModelState.PENDING, reason="EngineUnavailable")
+            self._wake.set()
 
     def engine_restarted(self) -> None:
         """Whatever was in memory is not any more."""
@@ -189,5 +197,6 @@ class Keeper:
             self._pulled(self._served.alias, progress.feed(event))
             state = ModelState.VERIFYING if progress.verifying else ModelState.DOWNLOADING
             self.status = self.status.to(state, progress_percent=progress.percent)
+        self._preloaded = False
         if not progress.succeeded:
             raise ModelFailed(PULL_FAILED, f"the pull of {self._served.source} ended without success")
