@@ -67,7 +67,7 @@ def _run_program(command: str, target: Target, argv: Sequence[str], arguments: l
     if _IN_NETWORK not in os.environ:
         cluster = commands.running(target)
         words = cluster.network_command([sys.executable, "-m", "e2e", *argv])
-        os.execvpe(words[0], words, {**without_proxies(os.environ), _IN_NETWORK: "1"})
+        os.execvpe(words[0], words, {**without_proxies(os.environ), _IN_NETWORK: "1"})  # noqa: S606
     status: int = importlib.import_module(_PROGRAMS[command]).main(connect(target), arguments)
     return status
 
@@ -92,8 +92,9 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     which = argparse.ArgumentParser(add_help=False)
     group = which.add_mutually_exclusive_group()
-    group.add_argument("--context", metavar="NAME", default=argparse.SUPPRESS, help="use this context of your kubeconfig")
-    group.add_argument("--kind", metavar="NAME", default=argparse.SUPPRESS, help="use this cluster of kind (needs Docker)")
+    absent = argparse.SUPPRESS
+    group.add_argument("--context", metavar="NAME", default=absent, help="use this context of your kubeconfig")
+    group.add_argument("--kind", metavar="NAME", default=absent, help="use this cluster of kind (needs Docker)")
 
     parser = argparse.ArgumentParser(
         prog="python3 e2e",
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     down = found.add_parser("down", parents=[which], help="remove the cluster and all it left on this machine")
     down.add_argument("--purge-cache", action="store_true", help="remove built programs and images as well")
 
-    load = found.add_parser("load", parents=[which], help="build agentfleet's image again, load it, restart the operator")
+    load = found.add_parser("load", parents=[which], help="build agentfleet's image, load it, restart the operator")
     load.add_argument("archive", nargs="*", type=Path, help="load these image archives instead")
 
     found.add_parser("status", parents=[which], help="what runs, and where its logs are")

@@ -16,7 +16,7 @@ from pathlib import Path
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.layout import cache_home
 from e2e.cluster.progress import step
-from e2e.cluster.shell import exclusive, run
+from e2e.cluster.shell import CommandError, exclusive, run
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _LOCK = REPOSITORY / "e2e" / "requirements.lock"
@@ -40,7 +40,7 @@ def entered() -> bool:
 def enter(argv: Sequence[str]) -> None:
     """Run ``python -m e2e`` with ``argv`` inside the environment instead of this process; does not return."""
     python = ensure()
-    os.execv(python, [str(python), "-m", "e2e", *argv])
+    os.execv(python, [str(python), "-m", "e2e", *argv])  # noqa: S606
 
 
 def ensure() -> Path:
@@ -79,5 +79,10 @@ def _install_project(venv: Path) -> None:
 
 
 def _pip(venv: Path, *arguments: str) -> None:
-    pip = [venv / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
-    run([*pip, *arguments], timeout=30 * _MINUTES)
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
+    try:
+        run([*pip, *arguments], timeout=30 * _MINUTES)
+    except CommandError as error:
+        # pip ends with hints; the reason stands somewhere above.
+        reasons = [line.strip() for line in error.stderr.splitlines() if "error" in line.lower()]
+        raise ClusterError(f"pip install {' '.join(arguments)} failed: {' / '.join(reasons[-3:])}") from error

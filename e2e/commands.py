@@ -24,7 +24,7 @@ _CACHES = ("bin", "venv", "images", "kubeconfig")
 def up(target: Target, *, nodes: int, gpus: int | None, fake_nodes: int | None, bare: bool) -> Cluster:
     """Bring the cluster up; unless ``bare``, load the images and install the project with its chart."""
     if target != Target() and (gpus is not None or fake_nodes is not None):
-        raise ClusterError("--gpus and --kwok work on the embedded cluster only: leave them out with --context and --kind")
+        raise ClusterError("--gpus and --kwok need the embedded cluster: leave them out with --context and --kind")
     cluster: Cluster
     if target.context is not None:
         cluster = connect(target)
@@ -72,7 +72,7 @@ def status(target: Target) -> None:
 def kubectl(target: Target, arguments: Sequence[str]) -> int:
     """Become kubectl, so that terminals and pipes work."""
     words = connect(target).kubectl_command(*arguments)
-    os.execvp(words[0], words)
+    os.execvp(words[0], words)  # noqa: S606
 
 
 def load(target: Target, archives: Sequence[Path]) -> None:

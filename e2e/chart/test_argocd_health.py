@@ -1,4 +1,4 @@
-"""argocd/health.lua against its cases, in Lua 5.1 as Argo CD speaks it, without the libraries that Argo CD leaves out."""
+"""argocd/health.lua against its cases, in Lua 5.1 as Argo CD speaks it, without the libraries that it leaves out."""
 
 from __future__ import annotations
 

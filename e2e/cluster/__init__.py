@@ -44,7 +44,7 @@ class Cluster(Protocol):
     def loads_images(self) -> bool:
         """Whether ``load_image`` works; if not, images must be where the cluster can pull them."""
 
-    def kubectl(self, *args: str, input: str | None = None, timeout: float = 60) -> str:
+    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl and return its output; raise ``CommandError`` when it fails."""
 
     def kubectl_command(self, *args: str) -> list[str]:

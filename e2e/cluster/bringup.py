@@ -23,7 +23,7 @@ _DNS_MANIFEST = Path(__file__).parent / "manifests" / "coredns.yaml"
 
 
 def up(*, nodes: int = 2, gpus: int | None = None, fake_nodes: int | None = None) -> EmbeddedCluster:
-    """Bring the cluster up as asked for. Nodes are added but not removed; None leaves GPUs and fake nodes as they are."""
+    """Bring the cluster up as asked for. Nodes are never removed; None leaves GPUs and fake nodes as they are."""
     packages.require_root()
     if not 1 <= nodes <= layout.MAX_NODES:
         raise ClusterError(f"--nodes {nodes}: must be 1 to {layout.MAX_NODES}")
@@ -134,7 +134,7 @@ def _start_control_proxy(cluster: EmbeddedCluster) -> None:
     proxy = cluster.daemon(control_plane.PROXY)
     if proxy.running:
         return
-    cluster.kubectl("apply", "-f", "-", input=json.dumps(_control_node()))
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(_control_node()))
     patch = {"status": {"addresses": [{"type": "InternalIP", "address": layout.CONTROL_IP}]}}
     cluster.kubectl("patch", "node", layout.CONTROL, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
     try:
@@ -145,7 +145,9 @@ def _start_control_proxy(cluster: EmbeddedCluster) -> None:
 
 
 def _control_node() -> dict[str, object]:
-    taints = [{"key": "node-role.kubernetes.io/control-plane", "effect": effect} for effect in ("NoSchedule", "NoExecute")]
+    taints = [
+        {"key": "node-role.kubernetes.io/control-plane", "effect": effect} for effect in ("NoSchedule", "NoExecute")
+    ]
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": layout.CONTROL}, "spec": {"taints": taints}}
 
 
@@ -158,15 +160,17 @@ def _deploy_dns(cluster: EmbeddedCluster) -> None:
     manifest = _DNS_MANIFEST.read_text(encoding="utf-8")
     for placeholder, value in {"COREDNS_IMAGE": _dns_image(), "COREDNS_REPLICAS": str(len(cluster.nodes))}.items():
         manifest = manifest.replace(placeholder, value)
-    cluster.kubectl("apply", "-f", "-", input=manifest)
+    cluster.kubectl("apply", "-f", "-", stdin=manifest)
     wait_until(lambda: _available(cluster), "cluster DNS is available", timeout=90, hint=lambda: _pods(cluster))
 
 
 def _available(cluster: EmbeddedCluster) -> bool:
-    deployment: dict[str, Any] = json.loads(cluster.kubectl("-n", "kube-system", "get", "deployment", "coredns", "-o", "json"))
+    deployment: dict[str, Any] = json.loads(
+        cluster.kubectl("-n", "kube-system", "get", "deployment", "coredns", "-o", "json")
+    )
     status = deployment["status"]
-    current = status.get("observedGeneration") == deployment["metadata"]["generation"]
-    return current and status.get("availableReplicas", 0) == deployment["spec"]["replicas"]
+    current: bool = status.get("observedGeneration") == deployment["metadata"]["generation"]
+    return current and bool(status.get("availableReplicas") == deployment["spec"]["replicas"])
 
 
 def _pods(cluster: EmbeddedCluster) -> str:

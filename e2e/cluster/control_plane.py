@@ -30,7 +30,7 @@ def daemons(programs: Path) -> dict[str, Daemon]:
         CONTROLLER_MANAGER: _controller_manager(),
         SCHEDULER: _scheduler(),
     }
-    result = {name: Daemon(name, tuple(CONTROL.enter([programs / name, *flags[name]]))) for name in flags}
+    result = {name: Daemon(name, tuple(CONTROL.enter([str(programs / name), *flags[name]]))) for name in flags}
     proxy_argv = [programs / "kube-proxy", f"--config={proxy_config_path(layout.CONTROL)}"]
     return result | {PROXY: Daemon(PROXY, tuple(CONTROL.enter(proxy_argv)))}
 

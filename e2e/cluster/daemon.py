@@ -109,7 +109,7 @@ class Daemon:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._record.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        # The shell joins the group first and then becomes the daemon, so even a killed starter leaves nothing unfindable.
+        # The shell joins the group before it becomes the daemon, so a killed starter leaves nothing that is not found.
         script = f'{cgroups.join_script(layout.SYSTEM_CGROUP)}; exec "$@"'
         pid = os.posix_spawn(
             "/bin/sh",

@@ -76,9 +76,9 @@ class EmbeddedCluster:
         """Command line of the cluster's own kubectl, from wherever it is run."""
         return network.CONTROL.enter([self.programs / "kubectl", f"--kubeconfig={self.kubeconfig}", *args])
 
-    def kubectl(self, *args: str, input: str | None = None, timeout: float = 60) -> str:
+    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Run kubectl and return its output; raise ``CommandError`` when it fails."""
-        return run(self.kubectl_command(*args), input=input, timeout=timeout, shown=["kubectl", *args])
+        return run(self.kubectl_command(*args), stdin=stdin, timeout=timeout, shown=["kubectl", *args])
 
     def network_command(self, argv: Sequence[str | Path]) -> list[str]:
         """Command line that runs ``argv`` where pods, Services and the API server can be reached by address."""
@@ -95,7 +95,7 @@ class EmbeddedCluster:
         yield f"{address}:{port}"
 
     def load_image(self, archive: Path) -> None:
-        """Load an image archive (``docker save`` format) into every real node; nothing happens when it is there already."""
+        """Load an image archive (``docker save`` format) into every real node, unless it is there already."""
         archive = archive.resolve()
         about = archive.stat()
         fingerprint = f"{about.st_mtime_ns} {about.st_size}"
@@ -186,7 +186,9 @@ class EmbeddedCluster:
         return items
 
     def _ready_nodes(self) -> list[str]:
-        return [node["metadata"]["name"] for node in self._node_objects() if _ready_condition(node).get("status") == "True"]
+        return [
+            node["metadata"]["name"] for node in self._node_objects() if _ready_condition(node).get("status") == "True"
+        ]
 
     def _heartbeat(self, name: str) -> str:
         node = next((node for node in self._node_objects() if node["metadata"]["name"] == name), {})

@@ -41,8 +41,8 @@ class ContextCluster:
     def kubectl_command(self, *args: str) -> list[str]:
         return ["kubectl", f"--kubeconfig={self.kubeconfig}", f"--context={self.name}", *args]
 
-    def kubectl(self, *args: str, input: str | None = None, timeout: float = 60) -> str:
-        return run(self.kubectl_command(*args), input=input, timeout=timeout, shown=["kubectl", *args])
+    def kubectl(self, *args: str, stdin: str | None = None, timeout: float = 60) -> str:
+        return run(self.kubectl_command(*args), stdin=stdin, timeout=timeout, shown=["kubectl", *args])
 
     def network_command(self, argv: Sequence[str | Path]) -> list[str]:
         return [str(word) for word in argv]
@@ -87,7 +87,7 @@ class KindCluster(ContextCluster):
         for program in ("kind", "docker"):
             _require(program, "for --kind")
         if name not in run(["kind", "get", "clusters"]).split():
-            run(["kind", "create", "cluster", "--name", name, "--config", "-"], input=kind_config(nodes), timeout=900)
+            run(["kind", "create", "cluster", "--name", name, "--config", "-"], stdin=kind_config(nodes), timeout=900)
         return cls.connect(name)
 
     def down(self) -> None:

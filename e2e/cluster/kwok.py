@@ -18,7 +18,7 @@ TAINT: Final = "kwok.x-k8s.io/node"
 
 def daemon(programs: Path) -> Daemon:
     """The one process that plays every fake node, as kwok's own stages say; all lie in the folder ``programs``."""
-    argv = [
+    argv: list[str | Path] = [
         programs / "kwok",
         *(f"--config={stage}" for stage in sorted(programs.glob("*.yaml"))),
         f"--kubeconfig={layout.kubeconfig()}",
@@ -35,7 +35,7 @@ def set_nodes(kubectl: Callable[..., str], present: int, wanted: int) -> None:
     """Make the fake nodes ``kwok-1`` to ``kwok-<wanted>``, and no more."""
     if wanted > 0:
         nodes = {"apiVersion": "v1", "kind": "List", "items": [_node(index) for index in range(1, wanted + 1)]}
-        kubectl("apply", "--server-side", "-f", "-", input=json.dumps(nodes))
+        kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(nodes))
         names = [f"node/{_name(index)}" for index in range(1, wanted + 1)]
         kubectl("wait", "--for=condition=Ready", "--timeout=60s", *names, timeout=90)
     surplus = [_name(index) for index in range(wanted + 1, present + 1)]

@@ -1,8 +1,8 @@
 """Names, addresses and paths of the embedded cluster: every name that the machine can see is made here.
 
-Taking the cluster down relies on it: whatever carries ``PREFIX`` (namespaces, cgroups) or lies under ``STATE`` is ours.
-The state folder is fixed, not under the user's home, because the names above are machine-wide too: one cluster at a time,
-and ``down`` finds it whoever started it.
+Taking the cluster down relies on it: what carries ``PREFIX`` (namespaces, control groups) or lies under ``STATE`` is
+ours. The state folder is fixed, not under the user's home, because the names are machine-wide too: one cluster at a
+time, and ``down`` finds it whoever started it.
 """
 
 from __future__ import annotations

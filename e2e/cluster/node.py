@@ -1,6 +1,6 @@
 """One real node: kubelet, containerd, kube-proxy and CNI in a network namespace and a mount namespace of its own.
 
-The mount namespace gives every node its own ``/var/lib``, ``/var/log``, ``/run``, ``/opt``, ``/srv`` and ``/mnt``, so the
+The mount namespace gives every node its own ``/var/lib``, ``/var/log``, ``/run``, ``/opt``, ``/srv`` and ``/mnt``: the
 node's programs use their standard paths, a hostPath is local to its node as on real machines, and all mounts of pods
 vanish with the namespace instead of littering the machine.
 """
@@ -87,7 +87,7 @@ class Node:
         return run(self.enter(argv), timeout=timeout)
 
     def host_path(self, path: str) -> Path:
-        """Where a file of this node under one of its own folders lies on the machine; for example a hostPath's content."""
+        """Where a file of one of the node's own folders lies on the machine, for example what a hostPath holds."""
         for folder in ("/var/lib", *_PRIVATE_FOLDERS):
             if path == folder or path.startswith(folder + "/"):
                 return self._private(folder) / path[len(folder) :].lstrip("/")
@@ -210,8 +210,8 @@ state = "/run/containerd"
 """
 
     def _cni_config(self) -> dict[str, object]:
-        # Each pod has a link of its own and is routed, also to its neighbours: a bridge would let answers between two pods
-        # of one node bypass kube-proxy's address translation on machines without bridge netfilter.
+        # Each pod has a link of its own and is routed, to its neighbours as well: across a bridge, answers between two
+        # pods of one node would bypass kube-proxy's address translation on machines without bridge netfilter.
         ptp = {
             "type": "ptp",
             "ipMasq": False,
@@ -226,7 +226,11 @@ state = "/run/containerd"
             "kind": "KubeletConfiguration",
             "address": self.ip,
             "healthzBindAddress": "127.0.0.1",
-            "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True}, "x509": {"clientCAFile": str(pki.CA)}},
+            "authentication": {
+                "anonymous": {"enabled": False},
+                "webhook": {"enabled": True},
+                "x509": {"clientCAFile": str(pki.CA)},
+            },
             "authorization": {"mode": "Webhook"},
             "tlsCertFile": str(pki.certificate(self.name)),
             "tlsPrivateKeyFile": str(pki.key(self.name)),

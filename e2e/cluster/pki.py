@@ -68,11 +68,8 @@ def _issue(name: str, common_name: str, organisations: Sequence[str], names: str
     extensions = FOLDER / f"{name}.ext"
     alternatives = f"subjectAltName={names}\n" if names else ""
     extensions.write_text(f"extendedKeyUsage=serverAuth,clientAuth\n{alternatives}", encoding="utf-8")
-    run(
-        ["openssl", "x509", "-req", "-CA", CA, "-CAkey", CA_KEY, "-CAcreateserial", "-days", _DAYS]
-        + ["-extfile", extensions, "-out", certificate(name)],
-        input=request,
-    )
+    sign = ["openssl", "x509", "-req", "-CA", str(CA), "-CAkey", str(CA_KEY), "-CAcreateserial", "-days", _DAYS]
+    run([*sign, "-extfile", str(extensions), "-out", str(certificate(name))], stdin=request)
 
 
 def _write_kubeconfig(user: str) -> None:
@@ -89,9 +86,7 @@ def _kubeconfig(user: str) -> dict[str, object]:
         "clusters": [
             {"name": "agentfleet-e2e", "cluster": {"server": layout.API_SERVER, "certificate-authority": str(CA)}}
         ],
-        "users": [
-            {"name": user, "user": {"client-certificate": str(certificate(user)), "client-key": str(key(user))}}
-        ],
+        "users": [{"name": user, "user": {"client-certificate": str(certificate(user)), "client-key": str(key(user))}}],
         "contexts": [{"name": "agentfleet-e2e", "context": {"cluster": "agentfleet-e2e", "user": user}}],
         "current-context": "agentfleet-e2e",
     }

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import note
@@ -32,8 +32,7 @@ class CommandError(ClusterError):
 def run(
     argv: Sequence[str | Path],
     *,
-    input: str | None = None,
-    stdin: IO[bytes] | None = None,
+    stdin: str | IO[bytes] | None = None,
     timeout: float = 120,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
@@ -46,10 +45,9 @@ def run(
     words = [str(word) for word in argv]
     shown = shown or words
     try:
-        done = subprocess.run(
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
             words,
-            input=input.encode() if input is not None else None,
-            stdin=stdin if stdin is not None else (subprocess.DEVNULL if input is None else None),
+            **_standard_input(stdin),
             capture_output=True,
             timeout=timeout,
             env=env,
@@ -65,6 +63,12 @@ def run(
     return done.stdout.decode(errors="replace")
 
 
+def _standard_input(stdin: str | IO[bytes] | None) -> dict[str, Any]:
+    if isinstance(stdin, str):
+        return {"input": stdin.encode()}
+    return {"stdin": subprocess.DEVNULL if stdin is None else stdin}
+
+
 def succeeds(argv: Sequence[str | Path], *, timeout: float = 10) -> bool:
     """Say whether ``argv`` ends with status 0."""
     try:
@@ -75,7 +79,12 @@ def succeeds(argv: Sequence[str | Path], *, timeout: float = 10) -> bool:
 
 
 def wait_until(
-    condition: Callable[[], bool], what: str, *, timeout: float, interval: float = 0.1, hint: Callable[[], str] = lambda: ""
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    timeout: float,
+    interval: float = 0.1,
+    hint: Callable[[], str] = lambda: "",
 ) -> None:
     """Poll ``condition`` until it holds; after ``timeout`` seconds raise an error that names ``what`` and the hint."""
     deadline = time.monotonic() + timeout
@@ -92,7 +101,7 @@ def without_proxies(env: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
-    """Hold ``lock`` for the block, so that two commands never build or remove the same thing; the file goes away after."""
+    """Hold ``lock`` for the block, so that no two commands build or remove the same thing; the file goes away after."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(lock)
     try:

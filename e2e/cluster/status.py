@@ -20,7 +20,8 @@ def describe() -> str:
         left = teardown.leftovers()
         if not left:
             return "no embedded cluster is up"
-        return "no embedded cluster is up, but an unfinished one is there; `python3 e2e down` removes:\n  " + "\n  ".join(left)
+        found = "\n  ".join(left)
+        return f"no embedded cluster is up, but an unfinished one is there; `python3 e2e down` removes:\n  {found}"
     return "\n".join(_describe(EmbeddedCluster(state)))
 
 

@@ -1,8 +1,8 @@
 """The cluster's programs, built once from Go modules into the cache.
 
-A build is keyed by the content of its Go module here, made under a temporary name and renamed when it is whole, so that an
-interrupted build is never taken for a finished one. Two modules on purpose: Kubernetes keeps exactly the dependencies
-that its authors tested, and the add-ons (CoreDNS, Helm, kwok) share one newer client library.
+A build is keyed by the content of its Go module here, made under a temporary name and renamed when it is whole, so that
+an interrupted build is never taken for a finished one. Two modules on purpose: Kubernetes keeps exactly the
+dependencies that its authors tested, and the add-ons (CoreDNS, Helm, kwok) share one newer client library.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Build:
     @property
     def version(self) -> str:
         """Version of the module that this build is about, as go.mod pins it."""
-        found = re.search(rf"^\s*(?:require )?{re.escape(self.versioned_by)} (v\S+)", self._text("go.mod"), re.MULTILINE)
+        pattern = rf"^\s*(?:require )?{re.escape(self.versioned_by)} (v\S+)"
+        found = re.search(pattern, self._text("go.mod"), re.MULTILINE)
         if found is None:
             raise ClusterError(f"{self.source / 'go.mod'} does not require {self.versioned_by}")
         return found.group(1)
@@ -58,8 +59,8 @@ class Build:
         if self.module == "kubernetes":
             # Without these the API server calls itself v0.0.0-master and version checks of clients and charts fail.
             major, minor, _ = self.version.removeprefix("v").split(".", 2)
-            version = "k8s.io/component-base/version"
-            flags += f" -X {version}.gitVersion={self.version} -X {version}.gitMajor={major} -X {version}.gitMinor={minor}"
+            values = {"gitVersion": self.version, "gitMajor": major, "gitMinor": minor}
+            flags += "".join(f" -X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
         return flags
 
     @property

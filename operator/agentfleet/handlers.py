@@ -59,10 +59,11 @@ def kopf_settings(kinds: Collection[Kind]) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     # kinds are fixed: no watching of CRDs and namespaces, and no permission for that
     settings.scanning.disabled = True
-    settings.queueing.idle_timeout = 1
+    # what is idle still holds its last object: these two keep the first listing of thousands from staying in memory
+    settings.queueing.idle_timeout = 0.1
+    settings.watching.chunk_size = 100
     settings.queueing.exit_timeout = 0.5
     settings.process.ultimate_exiting_timeout = None
-    settings.watching.chunk_size = 500
     for kind in kinds:
         if kind.managed_only:
             selector = (kind.group, kind.version, kind.plural)

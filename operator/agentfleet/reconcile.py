@@ -72,7 +72,9 @@ class Reconciler:
             raise
         except Exception as error:
             generation = parent["metadata"]["generation"]
-            await self._status.write(parent, before, internal_error(before, generation, error, self._now()), self._now())
+            await self._status.write(
+                parent, before, internal_error(before, generation, error, self._now()), self._now()
+            )
             raise
 
     async def _reconcile(self, key: Key, parent: Manifest, before: ModelServerStatus) -> float | None:
@@ -136,7 +138,9 @@ class Reconciler:
     def _check_claims(self, server: ModelServer) -> None:
         for key in _references(server):
             if key.kind == "PersistentVolumeClaim" and self._cache.get(key) is None:
-                raise InvalidSpec("ClaimNotFound", f"PersistentVolumeClaim {key.name} is not in namespace {key.namespace}.")
+                raise InvalidSpec(
+                    "ClaimNotFound", f"PersistentVolumeClaim {key.name} is not in namespace {key.namespace}."
+                )
 
 
 def _parse(parent: Manifest) -> ModelServer:

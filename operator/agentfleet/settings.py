@@ -116,13 +116,17 @@ class Settings(BaseModel):
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
         """Settings from `environment`; InvalidSpec names the variable, its value and what it may be."""
         values = {
-            name: environment[PREFIX + name.upper()] for name in cls.model_fields if PREFIX + name.upper() in environment
+            name: environment[PREFIX + name.upper()]
+            for name in cls.model_fields
+            if PREFIX + name.upper() in environment
         }
         unknown = sorted(
             key for key in environment if key.startswith(PREFIX) and key[len(PREFIX) :].lower() not in cls.model_fields
         )
         if unknown:
-            raise InvalidSpec("InvalidSettings", f"unknown environment variable {unknown[0]}; see settings.py for the list")
+            raise InvalidSpec(
+                "InvalidSettings", f"unknown environment variable {unknown[0]}; see settings.py for the list"
+            )
         try:
             return cls.model_validate(values)
         except ValidationError as error:

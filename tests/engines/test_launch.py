@@ -3,11 +3,11 @@
 from typing import Any
 
 import pytest
+
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import Launch, gpu_count, image_version
 from agentfleet.manifests.pod import model_path
 from agentfleet.settings import Settings
-
 from tests.builders import server
 
 SETTINGS = Settings()

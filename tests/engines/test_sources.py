@@ -1,6 +1,7 @@
 """Model URIs and where the model then lies."""
 
 import pytest
+
 from agentfleet.engines.sources import Source, parse_source, path_in_pod
 
 

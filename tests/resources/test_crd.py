@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import pytest
 import yaml
+from kubernetes import client
+from pydantic import ConfigDict, Field
+
 from agentfleet.crds import files, render
 from agentfleet.resources.base import Contract
 from agentfleet.resources.crd import DEFINITIONS, crd, schema_of
-from kubernetes import client
-from pydantic import ConfigDict, Field
 
 ROOT = Path(__file__).parents[2]
 CRDS = [crd(definition) for definition in DEFINITIONS]
@@ -59,7 +60,9 @@ def test_no_schema_word_that_a_crd_does_not_know(word: str) -> None:
 
 
 def test_every_field_is_documented() -> None:
-    undocumented = [path for path, node in ALL_NODES if path and not path.endswith("[]") and not node.get("description")]
+    undocumented = [
+        path for path, node in ALL_NODES if path and not path.endswith("[]") and not node.get("description")
+    ]
     assert undocumented == [".metadata"]
 
 
@@ -78,7 +81,9 @@ def test_every_list_map_and_string_is_bounded() -> None:
 
 
 def test_every_list_has_a_type() -> None:
-    assert not [path for path, node in ALL_NODES if node.get("type") == "array" and "x-kubernetes-list-type" not in node]
+    assert not [
+        path for path, node in ALL_NODES if node.get("type") == "array" and "x-kubernetes-list-type" not in node
+    ]
 
 
 def test_no_key_and_no_enum_value_is_a_yaml_boolean() -> None:
@@ -110,7 +115,10 @@ def test_scale_and_printer_columns_point_at_fields_that_exist() -> None:
     for definition in CRDS:
         version = definition["spec"]["versions"][0]
         known = {path for path, _ in nodes(root_schema(definition))}
-        paths = [*version["subresources"]["scale"].values(), *(c["jsonPath"] for c in version["additionalPrinterColumns"])]
+        paths = [
+            *version["subresources"]["scale"].values(),
+            *(c["jsonPath"] for c in version["additionalPrinterColumns"]),
+        ]
         paths += [field["jsonPath"] for field in version["selectableFields"]]
         for path in paths:
             plain = re.sub(r"\[\?.*?\]", "[]", path)

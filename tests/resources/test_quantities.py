@@ -1,9 +1,10 @@
 """Quantities have one spelling: the API server's."""
 
 import pytest
-from agentfleet.resources.base import canonical_quantity, quantity_value
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agentfleet.resources.base import canonical_quantity, quantity_value
 
 
 @pytest.mark.parametrize(

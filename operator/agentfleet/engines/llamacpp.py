@@ -18,8 +18,14 @@ class LlamaCpp:
     name = "LlamaCpp"
     gpus_by_default = 0
     failures: tuple[tuple[str, str], ...] = (
-        (r"error: invalid argument|unknown argument|error while handling argument|expected value for argument", "BadFlag"),
-        (r"No such file or directory|failed to open GGUF|gguf_init_from_file.*failed|model.* not found", "ModelNotFound"),
+        (
+            r"error: invalid argument|unknown argument|error while handling argument|expected value for argument",
+            "BadFlag",
+        ),
+        (
+            r"No such file or directory|failed to open GGUF|gguf_init_from_file.*failed|model.* not found",
+            "ModelNotFound",
+        ),
         (r"CUDA error: out of memory|cudaMalloc failed|failed to allocate.*(CUDA|ROCm|Vulkan)", "OutOfGpuMemory"),
         (r"failed to allocate|bad_alloc|cannot allocate memory", "OutOfMemory"),
         (r"invalid magic|error loading model|failed to load model", "BadEngineValue"),

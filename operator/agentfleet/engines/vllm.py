@@ -35,7 +35,10 @@ class VLLM:
         (r"unrecognized arguments|ambiguous option|expected (one|at least one) argument|invalid choice", "BadFlag"),
         (r"must be divisible by tensor parallel|Cannot find the config file|Unknown quantization", "BadEngineValue"),
         (r"validation errors? for|Value error,|Input should be", "BadEngineValue"),
-        (r"No such file or directory|does not appear to have a file|Repo id must be|is not a valid model", "ModelNotFound"),
+        (
+            r"No such file or directory|does not appear to have a file|Repo id must be|is not a valid model",
+            "ModelNotFound",
+        ),
         (r"Insufficient space in /dev/shm", "OutOfMemory"),
     )
 

@@ -38,7 +38,9 @@ _CONTAINER_SECURITY = {
 }
 
 
-def pod_template(server: ModelServer, engine: Engine, launch: Launch, settings: Settings, sidecar_image: str) -> dict[str, Any]:
+def pod_template(
+    server: ModelServer, engine: Engine, launch: Launch, settings: Settings, sidecar_image: str
+) -> dict[str, Any]:
     """The pod template before spec.podTemplate is laid over it."""
     spec = server.spec
     placement = spec.placement
@@ -56,7 +58,10 @@ def pod_template(server: ModelServer, engine: Engine, launch: Launch, settings: 
             "runAsUser": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "terminationGracePeriodSeconds": math.ceil(settings.dns_delay) + drain_seconds(server) + launch.stop_seconds + 5,
+        "terminationGracePeriodSeconds": math.ceil(settings.dns_delay)
+        + drain_seconds(server)
+        + launch.stop_seconds
+        + 5,
         "volumes": volumes(server, launch),
     }
     if parse_source(spec.model.uri).downloaded:

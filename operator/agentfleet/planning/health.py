@@ -24,7 +24,6 @@ from agentfleet.resources.conditions import (
     READY,
     RECONCILING,
     STALLED,
-    Condition,
     ConditionStatus,
     explain,
     merge_conditions,
@@ -79,7 +78,11 @@ def assess(
         wanted[STALLED] = ("True", cause.reason, explain(cause.reason, cause.message))
     elif not converged:
         reason = cause.reason if cause else "RollingOut"
-        message = explain(cause.reason, cause.message) if cause else f"{numbers.updated_ready} of {numbers.wanted} new pods serve."
+        message = (
+            explain(cause.reason, cause.message)
+            if cause
+            else f"{numbers.updated_ready} of {numbers.wanted} new pods serve."
+        )
         wanted[RECONCILING] = ("True", reason, message)
     wanted[MODEL_READY] = _model_ready(models, numbers)
     status = before.model_copy(
@@ -100,13 +103,17 @@ def assess(
     return Assessment(status, None if settled or server.replicas == 0 else LOOK_AGAIN)
 
 
-def stalled(before: ModelServerStatus, observed: Observed, error: InvalidSpec, generation: int, now: datetime) -> ModelServerStatus:
+def stalled(
+    before: ModelServerStatus, observed: Observed, error: InvalidSpec, generation: int, now: datetime
+) -> ModelServerStatus:
     """The status of a ModelServer whose spec cannot be acted on; what served before goes on serving."""
     ready = sum(is_ready(pod) for pod in observed.pods)
     message = explain(error.reason, error.message)
     wanted: Wanted = {
         STALLED: ("True", error.reason, message),
-        READY: ("True", "Serving", f"{ready} pods of the previous spec serve.") if ready else ("False", error.reason, message),
+        READY: ("True", "Serving", f"{ready} pods of the previous spec serve.")
+        if ready
+        else ("False", error.reason, message),
     }
     conditions = merge_conditions(before.conditions, wanted, generation, now)
     return before.model_copy(
@@ -170,9 +177,7 @@ def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[Co
     return "Unknown", "LoadingModel", f"{waiting.name if waiting else 'The model'} is being loaded."
 
 
-def _cause(
-    server: ModelServer, observed: Observed, revision: str, settings: Settings, now: datetime
-) -> Failure | None:
+def _cause(server: ModelServer, observed: Observed, revision: str, settings: Settings, now: datetime) -> Failure | None:
     """Why the newest revision does not serve as wanted: the first cause of its first troubled pod."""
     engine = ENGINES[server.spec.engine]
     for manifest in observed.deployments:

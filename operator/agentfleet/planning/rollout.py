@@ -25,9 +25,7 @@ def pace(wanted: int, gpus: int) -> Pace:
     return Pace(surge=0, unavailable=1) if gpus else Pace(surge=max(1, math.ceil(wanted / 4)), unavailable=0)
 
 
-def replicas_by_workload(
-    wanted: int, newest: str, workloads: Sequence[ObservedWorkload], pace: Pace
-) -> dict[str, int]:
+def replicas_by_workload(wanted: int, newest: str, workloads: Sequence[ObservedWorkload], pace: Pace) -> dict[str, int]:
     """Revision → pods it shall have now; the newest is always there."""
     old = [workload for workload in workloads if workload.revision != newest]
     current = next((workload for workload in workloads if workload.revision == newest), None)

@@ -12,7 +12,6 @@ from pydantic.alias_generators import to_camel
 
 from agentfleet.durations import parse_duration
 
-
 JsonDict: TypeAlias = dict[str, JsonValue]
 
 

@@ -142,7 +142,11 @@ def _string_union(node: Schema, path: str) -> Schema:
     patterns = [branch["pattern"] for branch in branches if "pattern" in branch]
     words = [word for branch in branches for word in branch.get("enum", ())]
     merged = {key: value for key, value in node.items() if key != "anyOf"}
-    return merged | {"type": "string", "maxLength": 64, "pattern": "|".join([*patterns, *(f"^{word}$" for word in words)])}
+    return merged | {
+        "type": "string",
+        "maxLength": 64,
+        "pattern": "|".join([*patterns, *(f"^{word}$" for word in words)]),
+    }
 
 
 def schema_of(model: type[Contract]) -> Schema:

@@ -130,5 +130,3 @@ class OllamaOptions(Contract):
 
     insecure_registry: bool | None = None
     """Pull over plain HTTP, for a registry inside the cluster. Default: false."""
-
-

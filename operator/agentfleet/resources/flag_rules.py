@@ -96,7 +96,14 @@ INSTEAD: dict[str, dict[str, str]] = {
 """Engine → flag → what to do instead of passing it in extraArgs."""
 
 OWNED_VARIABLES: dict[str, tuple[str, ...]] = {
-    "VLLM": ("HF_HOME", "VLLM_CACHE_ROOT", "VLLM_HOST_IP", "VLLM_PORT", "VLLM_ENGINE_READY_TIMEOUT_S", "HF_HUB_OFFLINE"),
+    "VLLM": (
+        "HF_HOME",
+        "VLLM_CACHE_ROOT",
+        "VLLM_HOST_IP",
+        "VLLM_PORT",
+        "VLLM_ENGINE_READY_TIMEOUT_S",
+        "HF_HUB_OFFLINE",
+    ),
     "LlamaCpp": ("LLAMA_ARG_HOST", "LLAMA_ARG_PORT", "LLAMA_ARG_MODEL", "LLAMA_ARG_ALIAS", "LLAMA_API_KEY"),
     "Ollama": (
         "HOME",

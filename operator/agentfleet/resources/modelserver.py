@@ -4,7 +4,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from agentfleet.resources.base import AbsolutePath, Contract, DnsLabel, DnsName, Duration, Quantity, rules, showing, string_set
+from agentfleet.resources.base import (
+    AbsolutePath,
+    Contract,
+    DnsLabel,
+    DnsName,
+    Duration,
+    Quantity,
+    rules,
+    showing,
+    string_set,
+)
 from agentfleet.resources.engine_options import LlamaCppOptions, OllamaOptions, VLLMOptions
 from agentfleet.resources.flag_rules import FLAG_RULES
 from agentfleet.resources.pods import EnginePod, Placement
@@ -93,7 +103,9 @@ class Parallelism(Contract):
 class Gpu(Contract):
     """GPUs of one replica."""
 
-    resource: Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9][-.a-z0-9]*/[A-Za-z0-9][-A-Za-z0-9_.]*$")] | None = None
+    resource: (
+        Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9][-.a-z0-9]*/[A-Za-z0-9][-A-Za-z0-9_.]*$")] | None
+    ) = None
     """Extended resource that a GPU is on the nodes, for example nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu or
     gpu.intel.com/i915. Default: nvidia.com/gpu."""
 
@@ -115,7 +127,11 @@ class Cache(Contract):
         json_schema_extra=rules(
             ("self.type != 'HostPath' || has(self.path)", "type HostPath needs path, a folder on the nodes", ".path"),
             ("self.type == 'HostPath' || !has(self.path)", "path is for type HostPath", ".path"),
-            ("self.type == 'ExistingClaim' || !has(self.claimName)", "claimName is for type ExistingClaim", ".claimName"),
+            (
+                "self.type == 'ExistingClaim' || !has(self.claimName)",
+                "claimName is for type ExistingClaim",
+                ".claimName",
+            ),
             (
                 "self.type != 'ExistingClaim' || has(self.claimName)",
                 "type ExistingClaim needs claimName, a PersistentVolumeClaim of the namespace",

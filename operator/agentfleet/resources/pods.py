@@ -186,4 +186,3 @@ class EnginePod(Contract):
 
     pod_template: PodTemplate | None = None
     """Escape hatch: merged over the pods that the operator builds."""
-

@@ -35,7 +35,10 @@ class Telemetry:
         self._gauges = _GaugeCollector()
         self._registry.register(self._gauges)
         self._pulled = Counter(
-            PREFIX + "pull_bytes", "Bytes of models that arrived in pulls, as the engine reported them.", ["model"], registry=self._registry
+            PREFIX + "pull_bytes",
+            "Bytes of models that arrived in pulls, as the engine reported them.",
+            ["model"],
+            registry=self._registry,
         )
         self._drained = Histogram(
             PREFIX + "drain_seconds",

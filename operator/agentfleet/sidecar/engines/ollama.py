@@ -43,7 +43,9 @@ class Ollama:
             sockets = await self._sockets()
         except (OSError, ValueError):
             return Reading(None)
-        return Reading(procnet.connections(sockets, self._port), refused=not procnet.listeners(sockets, self._port))
+        if not procnet.listeners(sockets, self._port):
+            return Reading(None, refused=True)
+        return Reading(procnet.connections(sockets, self._port))
 
     async def incarnation(self) -> frozenset[int]:
         """Identity of the running server process: its listening sockets. What was in memory dies with it."""
