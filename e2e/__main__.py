@@ -33,7 +33,8 @@ def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit status."""
     ours, passed_on = _split(argv)
     options = _parser().parse_args(ours)
-    target = Target(context=options.context, kind=options.kind)
+    # Absent unless given: a default of the subcommand's would overwrite what stands before the command.
+    target = Target(context=getattr(options, "context", None), kind=getattr(options, "kind", None))
     try:
         if _needs_environment(options) and not bootstrap.entered():
             bootstrap.enter(argv)
@@ -102,7 +103,6 @@ def _parser() -> argparse.ArgumentParser:
         "a real Kubernetes that it brings up on this machine (Linux, root).",
         parents=[which],
     )
-    parser.set_defaults(context=None, kind=None)
     found = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     up = found.add_parser("up", parents=[which], help="bring up a cluster with agentfleet installed, or repair it")

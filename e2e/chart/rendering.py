@@ -67,7 +67,7 @@ def render(values: Values | None = None, *, namespace: str = NAMESPACE, chart: P
     """The chart's objects under `values`; CommandError with helm's words where it refuses them."""
     # Our helm is built without the Kubernetes version that released ones carry, so it is named here.
     options = ("--namespace", namespace, "--kube-version", "1.33.0", "--values", "-")
-    text = run([helm(), "template", RELEASE, str(chart), *options], input=yaml.safe_dump(values or {}))
+    text = run([helm(), "template", RELEASE, str(chart), *options], stdin=yaml.safe_dump(values or {}))
     return Rendered(tuple(document for document in yaml.safe_load_all(text) if document))
 
 

@@ -29,10 +29,9 @@ def daemons(programs: Path) -> dict[str, Daemon]:
         API_SERVER: _api_server(),
         CONTROLLER_MANAGER: _controller_manager(),
         SCHEDULER: _scheduler(),
+        PROXY: [f"--config={proxy_config_path(layout.CONTROL)}"],
     }
-    result = {name: Daemon(name, tuple(CONTROL.enter([str(programs / name), *flags[name]]))) for name in flags}
-    proxy_argv = [programs / "kube-proxy", f"--config={proxy_config_path(layout.CONTROL)}"]
-    return result | {PROXY: Daemon(PROXY, tuple(CONTROL.enter(proxy_argv)))}
+    return {name: Daemon(name, tuple(CONTROL.enter([str(programs / name), *flags[name]]))) for name in flags}
 
 
 def write_config() -> None:

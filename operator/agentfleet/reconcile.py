@@ -1,4 +1,4 @@
-"""reconcile(key): read the cache → validate → plan → apply → status. The one path for every change and every kind.
+"""reconcile(key): read the cache → validate → plan → apply → status. The one path for every change.
 
 Level-based: it never asks which event happened, and running it twice writes nothing the second time. It decides
 nothing itself: planning/ says what shall be, cluster.py carries it out.

@@ -44,7 +44,7 @@ class Settings(BaseModel):
     """Namespaces to serve; empty is the whole cluster."""
 
     watch_nodes: bool = True
-    """Nodes are cluster-scoped: off where the operator may only read its namespaces. Placement is then not explained."""
+    """Nodes are cluster-scoped: off where the operator may read its namespaces only. Placement is not explained then."""
 
     leader_election: bool = True
     """Off only where a single replica is certain, such as a run from a shell."""

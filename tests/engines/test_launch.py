@@ -1,5 +1,6 @@
 """Command lines of the engines: one row for each field, and what must always be there."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ def test_llamacpp_at_its_least() -> None:
 )
 def test_llamacpp_flags(spec: dict[str, Any], flags: str) -> None:
     args = launch("LlamaCpp", **spec).args
-    pairs = list(zip(args, args[1:], strict=False))
+    pairs = list(itertools.pairwise(args))
     words = flags.split()
     assert all(pair in pairs for pair in zip(words[::2], words[1::2], strict=True))
 

@@ -27,5 +27,5 @@ def test_forms(uri: str, source: Source, path: str) -> None:
 
 @pytest.mark.parametrize("uri", ["tiny", "hf://", "hf://acme", "ftp://x/y", "file:///a/../b", "pvc://"])
 def test_other_forms_are_refused_by_name(uri: str) -> None:
-    with pytest.raises(ValueError, match="model.uri"):
+    with pytest.raises(ValueError, match=r"model\.uri"):
         parse_source(uri)

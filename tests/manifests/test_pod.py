@@ -215,7 +215,7 @@ def test_pod_template_has_the_last_word_but_for_what_the_operator_needs() -> Non
     [
         ({"podTemplate": {"spec": {"hostNetwork": True}}}, "hostNetwork: host namespaces are never allowed"),
         ({"podTemplate": {"spec": {"hostPID": True}}}, "hostPID"),
-        ({"podTemplate": {"spec": {"serviceAccountName": "admin"}}}, "admin is not in the setting allowedServiceAccounts"),
+        ({"podTemplate": {"spec": {"serviceAccountName": "admin"}}}, "admin is not in the setting"),
         ({"serviceAccountName": "admin"}, r"allowedServiceAccounts \(trusted\)"),
         (
             {"podTemplate": {"spec": {"volumes": [{"name": "v", "hostPath": {"path": "/etc"}}]}}},

@@ -80,7 +80,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def contains(live: Any, wanted: Any, key: str = "") -> bool:
-    """True when everything that `wanted` says already stands in `live`, which may say more (defaults, other managers)."""
+    """True when all that `wanted` says stands in `live` already, which may say more (defaults, other managers)."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(
             name in live and contains(live[name], value, name) for name, value in wanted.items()

@@ -16,7 +16,7 @@ JsonDict: TypeAlias = dict[str, JsonValue]
 
 
 class Contract(BaseModel):
-    """Base of every model of the contract: frozen, camelCase outside, unknown keys ignored (a newer CRD may know more)."""
+    """Base of every model of the contract: frozen, camelCase outside, unknown keys ignored (a newer CRD)."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True

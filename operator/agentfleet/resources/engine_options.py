@@ -63,7 +63,8 @@ class VLLMOptions(Contract):
     author wrote."""
 
     tool_call_parser: Identifier | None = None
-    """Parser of tool calls, such as hermes or llama3_json (--enable-auto-tool-choice --tool-call-parser). Default: none."""
+    """Parser of tool calls, such as hermes or llama3_json (--enable-auto-tool-choice --tool-call-parser).
+    Default: none."""
 
     reasoning_parser: Identifier | None = None
     """Parser of reasoning text, such as qwen3 (--reasoning-parser). Default: none."""

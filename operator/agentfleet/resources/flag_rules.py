@@ -119,7 +119,7 @@ OWNED_VARIABLES: dict[str, tuple[str, ...]] = {
 
 
 def flag_name(argument: str) -> str:
-    """The flag of one argument as engines see it: without its value, underscores read as dashes (`--a_b=1` → `--a-b`)."""
+    """The flag of one argument as engines see it: no value, underscores as dashes (`--a_b=1` → `--a-b`)."""
     return argument.split("=", 1)[0].replace("_", "-")
 
 

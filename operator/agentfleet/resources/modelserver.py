@@ -94,10 +94,12 @@ class Parallelism(Contract):
     """How one replica of vLLM spreads over GPUs."""
 
     tensor: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Tensor parallel size, 1 to 64: GPUs that share every layer. Must divide the model's attention heads. Default: 1."""
+    """Tensor parallel size, 1 to 64: GPUs that share every layer. Must divide the model's attention heads.
+    Default: 1."""
 
     pipeline: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Pipeline parallel size, 1 to 64: groups of layers, one after the other. At most the model's layers. Default: 1."""
+    """Pipeline parallel size, 1 to 64: groups of layers, one after the other. At most the model's layers.
+    Default: 1."""
 
 
 class Gpu(Contract):
@@ -152,7 +154,8 @@ class Cache(Contract):
     """The claim, for ExistingClaim."""
 
     size: Quantity | None = None
-    """For Ephemeral: how much the pod may store, for example 20Gi; above it kubelet evicts the pod. Default: no limit."""
+    """For Ephemeral: how much the pod may store, for example 20Gi; above it kubelet evicts the pod.
+    Default: no limit."""
 
 
 class Drain(Contract):
@@ -168,7 +171,7 @@ class ModelServerSpec(EnginePod):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "self.engine == 'Ollama' ? self.model.uri.startsWith('ollama://') : !self.model.uri.startsWith('ollama://')",
+                "(self.engine == 'Ollama') == self.model.uri.startsWith('ollama://')",
                 _OLLAMA_SOURCE,
                 ".model.uri",
                 showing(_OLLAMA_SOURCE, "self.model.uri"),
@@ -198,7 +201,7 @@ class ModelServerSpec(EnginePod):
                 f" || self.gpu.count >= {_WANTED_GPUS}",
                 "gpu.count must be at least parallelism.tensor × parallelism.pipeline, or 0 for the CPU",
                 ".gpu.count",
-                "'gpu.count is %d; it must be at least %d (parallelism.tensor × parallelism.pipeline), or 0 for the CPU'"
+                "'gpu.count is %d; it must be at least %d (parallelism.tensor × pipeline), or 0 for the CPU'"
                 f".format([self.gpu.count, {_WANTED_GPUS}])",
             ),
             (

@@ -111,7 +111,7 @@ class Placement(Contract):
     """Labels that a node must have, all of them."""
 
     affinity: FreeForm | None = None
-    """Node and pod affinity as in a pod. What the operator adds (sites, GPU products) is added to it, never replaces it."""
+    """Node and pod affinity as in a pod. Sites and GPU products are added to it, never replace it."""
 
     tolerations: Annotated[tuple[Toleration, ...], atomic_list(32)]
     """Taints that the pods tolerate."""
