@@ -19,7 +19,7 @@ if sys.path[0] == str(_REPOSITORY / "e2e"):
     sys.path[0] = str(_REPOSITORY)
 
 from e2e import bootstrap, commands  # noqa: E402
-from e2e.cluster import ClusterError, Target, connect  # noqa: E402
+from e2e.cluster import ClusterError, Target, connect, packages  # noqa: E402
 from e2e.cluster.shell import without_proxies  # noqa: E402
 
 _PROGRAMS = {"demo": "e2e.demo", "test": "e2e.scenarios.run", "bench": "e2e.bench.run"}
@@ -36,6 +36,8 @@ def main(argv: Sequence[str]) -> int:
     # Absent unless given: a default of the subcommand's would overwrite what stands before the command.
     target = Target(context=getattr(options, "context", None), kind=getattr(options, "kind", None))
     try:
+        if target == Target():
+            packages.require_root()  # before minutes of preparation
         if _needs_environment(options) and not bootstrap.entered():
             bootstrap.enter(argv)
         if options.command in _PROGRAMS:

@@ -16,9 +16,10 @@ from e2e.cluster.embedded import EmbeddedCluster
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.node import PAUSE_IMAGE, Node
 from e2e.cluster.progress import note, step
-from e2e.cluster.shell import CommandError, exclusive, succeeds, wait_until
+from e2e.cluster.shell import exclusive, wait_until
 from e2e.cluster.state import State
 
+_DNS_HINT = "See `python3 e2e kubectl -n kube-system describe pods`"
 _DNS_MANIFEST = Path(__file__).parent / "manifests" / "coredns.yaml"
 
 
@@ -89,6 +90,7 @@ def _built(programs: Path, nodes: int, images: dict[str, Path]) -> EmbeddedClust
 
 def _converge(cluster: EmbeddedCluster, nodes: int, images: dict[str, Path]) -> EmbeddedCluster:
     """Start what does not run, add the nodes that are missing, and wait until the cluster serves."""
+    _undo_faults(cluster)
     with step("control plane"):
         _start_control_plane(cluster)
     if len(cluster.nodes) < nodes:
@@ -105,6 +107,15 @@ def _converge(cluster: EmbeddedCluster, nodes: int, images: dict[str, Path]) -> 
         _deploy_dns(cluster)
     cluster.record(complete=True)
     return cluster
+
+
+def _undo_faults(cluster: EmbeddedCluster) -> None:
+    """An interrupted scenario may have left a node cut off or a daemon frozen."""
+    for daemon in cluster.daemons.values():
+        daemon.resume()
+    for node in cluster.nodes:
+        if node.is_cut:
+            node.heal()
 
 
 def _start_control_plane(cluster: EmbeddedCluster) -> None:
@@ -133,13 +144,20 @@ def _start_control_proxy(cluster: EmbeddedCluster) -> None:
     """
     proxy = cluster.daemon(control_plane.PROXY)
     if proxy.running:
+        cluster.kubectl("delete", "node", layout.CONTROL, "--ignore-not-found")  # of a start that was interrupted
         return
     cluster.kubectl("apply", "-f", "-", stdin=json.dumps(_control_node()))
     patch = {"status": {"addresses": [{"type": "InternalIP", "address": layout.CONTROL_IP}]}}
     cluster.kubectl("patch", "node", layout.CONTROL, "--subresource=status", "--type=merge", "-p", json.dumps(patch))
     try:
         proxy.start()
-        wait_until(_control_proxy_works, "the control plane's kube-proxy works", timeout=40, hint=proxy.log_tail)
+        healthz = ("--kubeconfig=/dev/null", f"--server=http://{layout.CONTROL_IP}:10256", "get", "--raw=/healthz")
+        wait_until(
+            lambda: "currentTime" in cluster.kubectl(*healthz),
+            "the control plane's kube-proxy serves",
+            timeout=40,
+            hint=proxy.log_tail,
+        )
     finally:
         cluster.kubectl("delete", "node", layout.CONTROL, "--ignore-not-found")
 
@@ -151,17 +169,13 @@ def _control_node() -> dict[str, object]:
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": layout.CONTROL}, "spec": {"taints": taints}}
 
 
-def _control_proxy_works() -> bool:
-    return succeeds(network.CONTROL.enter(["nft", "list", "table", "ip", "kube-proxy"]))
-
-
 def _deploy_dns(cluster: EmbeddedCluster) -> None:
     """Have one DNS server on each node, and wait for it."""
     manifest = _DNS_MANIFEST.read_text(encoding="utf-8")
     for placeholder, value in {"COREDNS_IMAGE": _dns_image(), "COREDNS_REPLICAS": str(len(cluster.nodes))}.items():
         manifest = manifest.replace(placeholder, value)
     cluster.kubectl("apply", "-f", "-", stdin=manifest)
-    wait_until(lambda: _available(cluster), "cluster DNS is available", timeout=90, hint=lambda: _pods(cluster))
+    wait_until(lambda: _available(cluster), "cluster DNS is available", timeout=90, hint=lambda: _DNS_HINT)
 
 
 def _available(cluster: EmbeddedCluster) -> bool:
@@ -171,10 +185,3 @@ def _available(cluster: EmbeddedCluster) -> bool:
     status = deployment["status"]
     current: bool = status.get("observedGeneration") == deployment["metadata"]["generation"]
     return current and bool(status.get("availableReplicas") == deployment["spec"]["replicas"])
-
-
-def _pods(cluster: EmbeddedCluster) -> str:
-    try:
-        return cluster.kubectl("-n", "kube-system", "get", "pods", "--no-headers")
-    except CommandError as error:
-        return str(error)

@@ -17,8 +17,10 @@ from e2e.cluster.daemon import Daemon
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.node import Node
 from e2e.cluster.progress import step
-from e2e.cluster.shell import CommandError, run, wait_until
+from e2e.cluster.shell import run, wait_until
 from e2e.cluster.state import State
+
+GPU = "nvidia.com/gpu"
 
 
 class EmbeddedCluster:
@@ -110,12 +112,12 @@ class EmbeddedCluster:
         """Archives that were loaded and still exist: a node that joins later gets them too."""
         return [Path(archive) for archive in self._state.images if Path(archive).exists()]
 
-    def set_gpus(self, node: str, count: int, resource: str = "nvidia.com/gpu") -> None:
+    def set_gpus(self, node: str, count: int, resource: str = GPU) -> None:
         """Let a node offer ``count`` GPUs that it has not: the scheduler counts them, the kubelet runs the pods."""
         quantity = {resource: str(count)}
         patch = json.dumps({"status": {"capacity": quantity, "allocatable": quantity}})
         self.kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", patch)
-        if resource == "nvidia.com/gpu":
+        if resource == GPU and node in {real.name for real in self.nodes}:
             self.record(gpus={**self._state.gpus, node: count})
 
     def set_fake_nodes(self, count: int) -> None:
@@ -149,11 +151,7 @@ class EmbeddedCluster:
         def ready() -> bool:
             for daemon in (etcd, api_server):
                 daemon.expect_running()
-            try:
-                self.kubectl("get", "--raw=/readyz", timeout=10)
-            except CommandError:
-                return False
-            return True
+            return self.kubectl("get", "--raw=/readyz", timeout=10) == "ok"
 
         wait_until(ready, "the API server is ready", timeout=timeout, hint=lambda: f"See {api_server.log}")
 
@@ -170,7 +168,7 @@ class EmbeddedCluster:
             ready,
             f"nodes {', '.join(node.name for node in waiting)} are Ready",
             timeout=timeout,
-            hint=lambda: f"Ready are: {', '.join(self._ready_nodes()) or 'none'}. See {self.logs}/kubelet@*.log",
+            hint=lambda: f"See {self.logs}/kubelet@*.log",
         )
         for name, count in self._state.gpus.items():
             if not self.node(name).is_cut:

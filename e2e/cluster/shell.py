@@ -86,11 +86,21 @@ def wait_until(
     interval: float = 0.1,
     hint: Callable[[], str] = lambda: "",
 ) -> None:
-    """Poll ``condition`` until it holds; after ``timeout`` seconds raise an error that names ``what`` and the hint."""
+    """Poll ``condition`` until it holds; after ``timeout`` seconds raise an error that names ``what`` and the hint.
+
+    A command that fails in ``condition`` counts as "not yet": servers refuse before they are ready. Its last error is
+    named in the end.
+    """
     deadline = time.monotonic() + timeout
-    while not condition():
+    while True:
+        reason = ""
+        try:
+            if condition():
+                return
+        except CommandError as error:
+            reason = str(error)
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what}: not so after {timeout:.0f} s. {hint()}".rstrip())
+            raise ClusterError(" ".join(filter(None, [f"{what}: not so after {timeout:.0f} s.", reason, hint()])))
         time.sleep(interval)
 
 

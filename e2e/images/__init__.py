@@ -1,7 +1,7 @@
 """Container images for the tests, made from source and from Debian packages: no registry, no Docker needed.
 
-`build.py` says what images there are. `debian.py`, `golang.py` and `wheels.py` fetch what goes into them, `buildah.py` and
-`docker.py` turn a Dockerfile into an archive, `cache.py` keeps the results. `python -m e2e.images` builds them all.
+`build.py` says what images there are. `debian.py`, `golang.py` and `wheels.py` fetch what goes into them, `buildah.py`
+and `docker.py` turn a Dockerfile into an archive, `cache.py` keeps the results. `python -m e2e.images` builds them all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""python -m e2e.images [operator]: build the images of the tests and print their archives, one `name archive` a line."""
+"""python -m e2e.images [operator]: build the images of the tests and print `name archive` of each, one a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from e2e.images.build import build_all, build_operator
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m e2e.images", description="Build the container images of the tests.")
+    parser = argparse.ArgumentParser(prog="python -m e2e.images", description="Build the images of the tests.")
     parser.add_argument("what", nargs="?", choices=["all", "operator"], default="all")
     arguments = parser.parse_args()
     try:

@@ -111,7 +111,8 @@ def _ollama(progress: Progress) -> Image:
         root = context / "root"
         debian.root(root, ENGINE_RELEASE, OLLAMA_PACKAGES)
         _add_shell(root)
-        shutil.copy(cache.entry("ollama-program", cache.digest(module, *OLLAMA_HEADERS), compile_program), root / "bin/ollama")
+        program = cache.entry("ollama-program", cache.digest(module, *OLLAMA_HEADERS), compile_program)
+        shutil.copy(program, root / "bin" / "ollama")
 
     module, package = FOLDER / "ollama", "github.com/ollama/ollama"
     key = cache.digest(module, FOLDER / "debian.py", ENGINE_RELEASE, *OLLAMA_PACKAGES, *OLLAMA_HEADERS)

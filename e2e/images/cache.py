@@ -1,7 +1,7 @@
 """Where built things are kept between runs, and how they get there.
 
-Everything lies outside the repository, under a name that holds a digest of all it was made from, and appears by a rename:
-what is there is complete and right, so nobody needs to check it twice. This module must not know what is built.
+Everything lies outside the repository, under a name that holds a digest of all it was made from, and appears by a
+rename: what is there is complete and right, so nobody checks it twice. This module must not know what is built.
 """
 
 from __future__ import annotations

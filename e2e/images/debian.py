@@ -1,8 +1,8 @@
 """Small root file systems out of Debian packages, for any release, whatever release this machine runs.
 
 apt resolves and verifies, dpkg-deb unpacks; no package script runs, which makes it five times quicker and three
-times smaller than a bootstrapped system. The few things that scripts would have made are in `_finish`. Except for `install`,
-which says so, nothing here may touch the packages of this machine.
+times smaller than a bootstrapped system. The few things that scripts would have made are in `_finish`. Except for
+`install`, which says so, nothing here may touch the packages of this machine.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _mirror() -> str:
         run(["apt-get", "update"])
         found = run(query).split()
     if not found:
-        raise BuildError("apt knows no Debian mirror: the images of e2e are made from Debian packages, so build on Debian")
+        raise BuildError("apt knows no Debian mirror: the images are made of Debian's packages, so build them on Debian")
     return found[0]
 
 

@@ -17,10 +17,10 @@ def wheelhouse(repository: Path, python: str, progress: Progress) -> Path:
 
     def make(target: Path) -> None:
         progress("downloading the operator's dependencies")
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", target]
+        download = [sys.executable, "-m", "pip", "download", "--quiet", f"--dest={target}"]
         # Another Python than ours may run in the image: its version decides, not ours.
-        download += ["--only-binary", ":all:", "--python-version", python]
-        run([*download, "--no-deps", "--require-hashes", "--requirement", requirements])
+        download += ["--only-binary=:all:", f"--python-version={python}"]
+        run([*download, "--no-deps", "--require-hashes", f"--requirement={requirements}"])
         run([*download, *backend])
 
     return cache.entry("wheels", cache.digest(requirements, python, *backend), make)

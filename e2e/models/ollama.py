@@ -57,7 +57,7 @@ def blobs(gguf: Path) -> tuple[Blob, list[Blob]]:
 
 
 def push(registry: httpx.Client, repository: str, tag: str, gguf: Path) -> None:
-    """Store `gguf` as `repository`:`tag` ("library/tiny", "latest"). Raises httpx.HTTPError when the registry refuses."""
+    """Store `gguf` as `repository`:`tag` ("library/tiny", "latest"). Raises httpx.HTTPError if the registry refuses."""
     config, layers = blobs(gguf)
     for blob in [config, *layers]:
         upload = registry.post(f"/v2/{repository}/blobs/uploads/").raise_for_status()

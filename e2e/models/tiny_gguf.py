@@ -1,9 +1,9 @@
-"""A language model small enough for a test: random weights, real format, under a megabyte.
+"""Language models small enough for a test: random weights, real format, a megabyte or ten.
 
-It is a two-layer Llama with a byte-level BPE tokenizer of its own and a chat template, in one GGUF file that llama-server
-and Ollama both load. What it says is noise; that it is loaded, tokenised, batched, streamed and counted is real.
+It is a Llama with a byte-level BPE tokenizer of its own and a chat template, in one GGUF file that llama-server and
+Ollama both load. What it says is noise; that it is loaded, tokenised, batched, streamed and counted is real.
 
-The file is the same, byte for byte, wherever it is made (with the locked versions of its three packages), so its digest
+A file is the same, byte for byte, wherever it is made (with the locked versions of its three packages), so its digest
 can stand in a manifest. It must not depend on the clock, the platform or the machine's files.
 """
 
@@ -47,12 +47,12 @@ class Shape:
 
 
 TINY = Shape(embedding=64, feed_forward=128, layers=2, heads=4, kv_heads=2)
-# Deep and thin: each layer costs time whatever its width, so this one is slow enough to queue, drain and cut, and small.
+# Deep and thin: a layer costs time whatever its width, so this one is slow enough to queue, drain and cut, yet small.
 SLOW = Shape(embedding=32, feed_forward=32, layers=400, heads=2, kv_heads=1)
 
 
 def make(path: Path, *, shape: Shape = TINY, name: str = "tiny", seed: int = 0) -> Path:
-    """Write the model to `path` and return it; another `seed` gives another model. It appears complete or not at all."""
+    """Write the model to `path`, whole or not at all, and return the path; another `seed` gives another model."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".gguf-") as folder:
         part = Path(folder, path.name)

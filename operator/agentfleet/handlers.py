@@ -35,6 +35,24 @@ class ForEver(Iterable[float]):
             yield _LAST_BACKOFF
 
 
+class NoMemory(kopf.DiffBaseStorage):
+    """Spares kopf the comparison of each object with its last state, which only its stateful handlers need.
+
+    That comparison is two fifths of the CPU of an event.
+    """
+
+    def build(self, *, body: kopf.Body, extra_fields: Iterable[Any] | None = None) -> kopf.BodyEssence:
+        """Nothing of an object matters."""
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """No state is kept."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Never writes."""
+
+
 def build_registry(kinds: Collection[Kind], observe: Observe) -> kopf.OperatorRegistry:
     """One handler for each kind, and the login."""
     registry = kopf.OperatorRegistry()
@@ -57,6 +75,7 @@ def kopf_settings(kinds: Collection[Kind]) -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 5
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = NoMemory()
     # kinds are fixed: no watching of CRDs and namespaces, and no permission for that
     settings.scanning.disabled = True
     # what is idle still holds its last object: these two keep the first listing of thousands from staying in memory

@@ -7,7 +7,7 @@ what users' objects may ask for deny by default. Lists are comma separated, dura
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agentfleet.durations import parse_duration
 from agentfleet.errors import InvalidSpec
@@ -44,7 +44,7 @@ class Settings(BaseModel):
     """Namespaces to serve; empty is the whole cluster."""
 
     watch_nodes: bool = True
-    """Nodes are cluster-scoped: off where the operator may read its namespaces only. Placement is not explained then."""
+    """Nodes are cluster-scoped: off where the operator may read its namespaces. Placement then goes unexplained."""
 
     leader_election: bool = True
     """Off only where a single replica is certain, such as a run from a shell."""
@@ -131,7 +131,15 @@ class Settings(BaseModel):
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            variable = PREFIX + str(first["loc"][0]).upper()
-            raise InvalidSpec(
-                "InvalidSettings", f"{variable}={values[str(first['loc'][0])]!r}: {first['msg']}"
-            ) from error
+            name = str(first["loc"][0]) if first["loc"] else ""
+            where = f"{PREFIX}{name.upper()}={values[name]!r}: " if name else ""
+            raise InvalidSpec("InvalidSettings", f"{where}{first['msg']}") from error
+
+    @model_validator(mode="after")
+    def _lease_times_are_ordered(self) -> "Settings":
+        if not self.lease_duration > self.renew_deadline > self.renew_interval:
+            raise ValueError(
+                f"LEASE_DURATION ({self.lease_duration:g} s) must be longer than RENEW_DEADLINE ({self.renew_deadline:g} s),"
+                f" and that longer than RENEW_INTERVAL ({self.renew_interval:g} s): else two replicas could lead at once"
+            )
+        return self

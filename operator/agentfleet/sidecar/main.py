@@ -26,8 +26,8 @@ from agentfleet.sidecar.weights import Weights
 READERS: dict[str, Callable[[httpx.AsyncClient], Engine]] = {"VLLM": VLLM, "LlamaCpp": LlamaCpp}
 """Engines that read their weights from disk. Ollama is the other kind: it has to be told what to serve."""
 
-STOP_TIMEOUT = 1.0
-"""Seconds that open requests get on SIGTERM. The engine has ended by then, so they are probes and scrapes."""
+STOP_TIMEOUT = 0.3
+"""Seconds that open requests get on SIGTERM, twice. The engine has ended by then: they are probes and scrapes."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +69,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--engine Ollama needs at least one --serve SOURCE=ALIAS: without it nothing would ever be served")
     if options.engine != "Ollama" and len(options.serve) > 1:
         parser.error(f"--engine {options.engine} serves one model, but --serve is given {len(options.serve)} times")
+    if options.api_key_file is not None and not options.api_key_file.is_file():
+        parser.error(f"--api-key-file {options.api_key_file}: no such file")
     return options
 
 

@@ -1,6 +1,7 @@
 """What the sidecar asks every engine, and the HTTP client they share."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import httpx
 
 from agentfleet.errors import Transient
 from agentfleet.sidecar import exposition
+
+log = logging.getLogger(__name__)
 
 TIMEOUT = httpx.Timeout(5.0, connect=2.0)
 """llama-server answers /metrics between two decode steps, so a busy one is slow but not dead."""
@@ -31,10 +34,12 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at the engine's work. `in_flight` is None when it cannot be told; `refused`: nobody listens."""
+    """One look at the engine's work. `in_flight` is None when it cannot be told, `detail` says why not."""
 
     in_flight: int | None
+    detail: str = ""
     refused: bool = False
+    """Nobody listens on the engine's port."""
 
 
 class Engine(Protocol):
@@ -82,11 +87,19 @@ async def reading_of(client: httpx.AsyncClient, metrics: tuple[str, ...]) -> Rea
     """The sum of `metrics` on the engine's /metrics page."""
     try:
         response = await client.get("/metrics")
-    except httpx.ConnectError:
-        return Reading(None, refused=True)
-    except (httpx.HTTPError, OSError):
-        return Reading(None)
-    return Reading(exposition.total(response.text, metrics) if response.status_code == 200 else None)
+    except httpx.ConnectError as error:
+        return Reading(None, describe(error), refused=True)
+    except (httpx.HTTPError, OSError) as error:
+        return Reading(None, describe(error))
+    if response.status_code != 200:
+        return Reading(None, f"/metrics answered {response.status_code}")
+    total = exposition.total(response.text, metrics)
+    return Reading(total, "" if total is not None else f"/metrics lacks {' or '.join(metrics)}")
+
+
+def describe(error: Exception) -> str:
+    """An error in words; some of httpx's carry none but their class."""
+    return str(error) or type(error).__name__
 
 
 class Sampler:
@@ -108,5 +121,7 @@ class Sampler:
         async with self._lock:
             if self._last is None or self._clock() - self._last[0] > self._max_age:
                 reading = await self._engine.reading()
+                if reading.in_flight is None and (self._last is None or self._last[1] != reading):
+                    log.warning("requests in flight cannot be told: %s", reading.detail)
                 self._last = (self._clock(), reading)
             return self._last[1]

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from agentfleet.sidecar import procnet
-from agentfleet.sidecar.engines.base import EngineUnavailable, Health, Reading, health_of
+from agentfleet.sidecar.engines.base import EngineUnavailable, Health, Reading, describe, health_of
 from agentfleet.sidecar.failures import load_failure, pull_failure
 from agentfleet.sidecar.models import LoadedModel
 
@@ -41,10 +41,10 @@ class Ollama:
         """Ollama counts nothing, so open connections from outside the pod stand for requests."""
         try:
             sockets = await self._sockets()
-        except (OSError, ValueError):
-            return Reading(None)
+        except (OSError, ValueError) as error:
+            return Reading(None, str(error))
         if not procnet.listeners(sockets, self._port):
-            return Reading(None, refused=True)
+            return Reading(None, f"nobody listens on port {self._port}", refused=True)
         return Reading(procnet.connections(sockets, self._port))
 
     async def incarnation(self) -> frozenset[int]:
@@ -73,7 +73,7 @@ class Ollama:
                     if line:
                         yield json.loads(line)
         except (httpx.HTTPError, json.JSONDecodeError) as error:
-            raise EngineUnavailable(f"the pull of {name} was cut: {_describe(error)}") from error
+            raise EngineUnavailable(f"the pull of {name} was cut: {describe(error)}") from error
 
     async def copy(self, source: str, destination: str) -> None:
         """Gives the model a second name; the blobs are shared."""
@@ -104,7 +104,7 @@ class Ollama:
         try:
             return await self._client.request(method, path, json=body, timeout=timeout or self._client.timeout)
         except (httpx.HTTPError, OSError) as error:
-            raise EngineUnavailable(f"{method} {path} of Ollama failed: {_describe(error)}") from error
+            raise EngineUnavailable(f"{method} {path} of Ollama failed: {describe(error)}") from error
 
     async def _sockets(self) -> list[procnet.Socket]:
         texts = await asyncio.gather(*(asyncio.to_thread(_read_table, path) for path in self._tables))
@@ -119,10 +119,6 @@ def _read_table(path: Path) -> str:
         if path.name == "tcp6":
             return ""
         raise
-
-
-def _describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def _error_text(response: httpx.Response) -> str:

@@ -1,0 +1,85 @@
+"""The API server's audit log: every write of the operator and of the bare client, stamped by the same clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Write:
+    """One request that may change an object."""
+
+    user: str
+    verb: str
+    resource: str
+    """Plural, with the sub-resource behind a slash."""
+    namespace: str
+    name: str
+    received: float
+    completed: float
+    """Seconds since the epoch."""
+    code: int
+
+    @classmethod
+    def parse(cls, line: bytes) -> Write:
+        """From one line of the log."""
+        event: dict[str, Any] = json.loads(line)
+        reference = event.get("objectRef", {})
+        subresource = reference.get("subresource")
+        return cls(
+            user=event["user"]["username"],
+            verb=event["verb"],
+            resource=reference.get("resource", "") + (f"/{subresource}" if subresource else ""),
+            namespace=reference.get("namespace", ""),
+            name=reference.get("name", ""),
+            received=_seconds(event["requestReceivedTimestamp"]),
+            completed=_seconds(event["stageTimestamp"]),
+            code=event.get("responseStatus", {}).get("code", 0),
+        )
+
+    @property
+    def succeeded(self) -> bool:
+        return 200 <= self.code < 300
+
+
+class AuditLog:
+    """Reads the log as it grows."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._writes: list[Write] = []
+
+    def writes(self, user: str, namespace: str | None = None) -> list[Write]:
+        """All writes of ``user`` so far, in one namespace or in all, in the order in which they were answered."""
+        self._read()
+        return [write for write in self._writes if write.user == user and namespace in (None, write.namespace)]
+
+    def _read(self) -> None:
+        if not self._path.exists():  # nothing was written yet
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            lines = file.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n"):
+            lines.pop()  # still being written
+        self._offset += sum(map(len, lines))
+        self._writes += map(Write.parse, lines)
+
+
+def distinct(writes: Iterable[Write], resource: str) -> dict[str, Write]:
+    """The first successful write of each object of ``resource``, by name."""
+    first: dict[str, Write] = {}
+    for write in writes:
+        if write.resource == resource and write.succeeded:
+            first.setdefault(write.name, write)
+    return first
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()

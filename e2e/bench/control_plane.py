@@ -1,0 +1,181 @@
+"""A control plane of its own for a benchmark: etcd, API server and controller manager on loopback, without nodes.
+
+It stands beside the embedded cluster, whose kubelets and pods would take the CPU that is measured. Everything lies in
+one temporary folder and ends with the block. The API server's audit log is the benchmark's clock and counter: it
+stamps each write of the operator and of the bare client alike, and no client can forget one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e.bench.process import Process, running
+from e2e.cluster import toolchain
+from e2e.cluster.shell import run, succeeds, wait_until
+
+_CONTROLLER_MANAGER = "system:kube-controller-manager"
+_CONTROLLERS = "deployment-controller,replicaset-controller,endpointslice-controller"
+"""Those that act on children, and so send events to the operator or share the API server with it."""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running control plane."""
+
+    folder: Path
+    server: str
+    tokens: dict[str, str]
+    """Bearer token by user."""
+    processes: tuple[Process, ...]
+
+    @property
+    def authority(self) -> Path:
+        return self.folder / "certificates" / "apiserver.crt"  # signed by itself
+
+    @property
+    def audit_log(self) -> Path:
+        return self.folder / "audit.log"
+
+    def kubeconfig(self, user: str) -> Path:
+        """Kubeconfig with the token of ``user``."""
+        return _write_kubeconfig(self.folder, self.server, self.authority, user, self.tokens[user])
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """What each of its processes has used so far."""
+        return {process.name: process.cpu_seconds for process in self.processes}
+
+    def expect_running(self) -> None:
+        """Raise when a part of it has ended."""
+        for process in self.processes:
+            process.expect_running()
+
+
+@contextmanager
+def control_plane(audited: tuple[str, ...]) -> Iterator[ControlPlane]:
+    """Run a control plane for the block, with a token for each of ``audited``, whose writes are in the audit log."""
+    programs = toolchain.ensure(toolchain.KUBERNETES)
+    with tempfile.TemporaryDirectory(prefix="agentfleet-bench-") as name, ExitStack() as processes:
+        folder = Path(name)
+        tokens = {user: secrets.token_hex(16) for user in (*audited, _CONTROLLER_MANAGER)}
+        _write_files(folder, tokens, audited)
+        etcd_port, peer_port, port = _free_ports(3)
+        etcd = processes.enter_context(running("etcd", [programs / "etcd", *_etcd(folder, etcd_port, peer_port)], folder))
+        flags = _api_server(folder, etcd_port, port)
+        api_server = processes.enter_context(running("kube-apiserver", [programs / "kube-apiserver", *flags], folder))
+        plane = ControlPlane(folder, f"https://127.0.0.1:{port}", tokens, (etcd, api_server))
+        _wait_ready(plane, programs)
+        manager = [programs / "kube-controller-manager", *_controller_manager(plane)]
+        controllers = processes.enter_context(running("kube-controller-manager", manager, folder))
+        yield ControlPlane(folder, plane.server, tokens, (*plane.processes, controllers))
+
+
+def _write_files(folder: Path, tokens: dict[str, str], audited: tuple[str, ...]) -> None:
+    (folder / "tokens.csv").write_text(
+        # Members of this group are served like any operator; others would be queued with people's requests.
+        "".join(f'{token},{user},{user},"system:serviceaccounts"\n' for user, token in tokens.items()),
+        encoding="utf-8",
+    )
+    policy = {
+        "apiVersion": "audit.k8s.io/v1",
+        "kind": "Policy",
+        "omitStages": ["RequestReceived"],
+        "rules": [
+            {"level": "Metadata", "users": list(audited), "verbs": ["create", "update", "patch", "delete"]},
+            {"level": "None"},
+        ],
+    }
+    (folder / "audit-policy.json").write_text(json.dumps(policy), encoding="utf-8")
+    key = folder / "service-account.key"
+    run(["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key])
+
+
+def _etcd(folder: Path, port: int, peer_port: int) -> list[str]:
+    client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
+    return [
+        "--name=bench",
+        f"--data-dir={folder / 'etcd'}",
+        f"--listen-client-urls={client}",
+        f"--advertise-client-urls={client}",
+        f"--listen-peer-urls={peer}",
+        f"--initial-advertise-peer-urls={peer}",
+        f"--initial-cluster=bench={peer}",
+        "--unsafe-no-fsync",  # the disk is not what is measured
+        "--log-level=error",
+    ]
+
+
+def _api_server(folder: Path, etcd_port: int, port: int) -> list[str]:
+    key = folder / "service-account.key"
+    return [
+        f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1",
+        "--advertise-address=127.0.0.1",
+        "--endpoint-reconciler-type=none",
+        f"--secure-port={port}",
+        "--service-cluster-ip-range=10.96.0.0/16",  # one address for each Service, thousands
+        f"--cert-dir={folder / 'certificates'}",
+        f"--token-auth-file={folder / 'tokens.csv'}",
+        "--authorization-mode=AlwaysAllow",  # permissions are not what is measured
+        "--service-account-issuer=https://bench",
+        f"--service-account-key-file={key}",
+        f"--service-account-signing-key-file={key}",
+        f"--audit-policy-file={folder / 'audit-policy.json'}",
+        f"--audit-log-path={folder / 'audit.log'}",
+        "--audit-log-mode=blocking",
+        "--profiling=false",
+    ]
+
+
+def _controller_manager(plane: ControlPlane) -> list[str]:
+    return [
+        f"--kubeconfig={plane.kubeconfig(_CONTROLLER_MANAGER)}",
+        f"--controllers={_CONTROLLERS}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--kube-api-qps=100",
+        "--kube-api-burst=200",
+        "--profiling=false",
+    ]
+
+
+def _wait_ready(plane: ControlPlane, programs: Path) -> None:
+    kubectl = [programs / "kubectl", f"--kubeconfig={plane.kubeconfig(_CONTROLLER_MANAGER)}", "get", "--raw=/readyz"]
+
+    def ready() -> bool:
+        plane.expect_running()
+        return plane.authority.exists() and succeeds(kubectl)
+
+    wait_until(ready, "the benchmark's API server is ready", timeout=90, interval=0.3)
+
+
+def _write_kubeconfig(folder: Path, server: str, authority: Path, user: str, token: str) -> Path:
+    path = folder / f"{user.replace(':', '-')}.kubeconfig"
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "bench", "cluster": {"server": server, "certificate-authority": str(authority)}}],
+        "users": [{"name": "bench", "user": {"token": token}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench"}}],
+        "current-context": "bench",
+    }
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    return path
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    with ExitStack() as sockets:
+        found = [sockets.enter_context(socket.socket()) for _ in range(count)]
+        for each in found:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in found]
