@@ -1,13 +1,19 @@
 """Settings: read once, and refused by name of the variable."""
 
 import pytest
+
 from agentfleet.errors import InvalidSpec
 from agentfleet.settings import Settings
 
 
 def test_lists_and_durations_are_read_as_people_write_them() -> None:
     settings = Settings.from_environment(
-        {"AGENTFLEET_WATCH_NAMESPACES": "a, b,", "AGENTFLEET_DNS_DELAY": "1m30s", "HOME": "/", "AGENTFLEET_WORKERS": "2"}
+        {
+            "AGENTFLEET_WATCH_NAMESPACES": "a, b,",
+            "AGENTFLEET_DNS_DELAY": "1m30s",
+            "AGENTFLEET_WORKERS": "2",
+            "HOME": "/",
+        }
     )
     assert settings.watch_namespaces == ("a", "b")
     assert settings.dns_delay == 90

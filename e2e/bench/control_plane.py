@@ -66,7 +66,7 @@ def control_plane(audited: tuple[str, ...]) -> Iterator[ControlPlane]:
         folder = Path(name)
         tokens = {user: secrets.token_hex(16) for user in (*audited, _CONTROLLER_MANAGER)}
         _write_files(folder, tokens, audited)
-        etcd_port, peer_port, port = _free_ports(3)
+        etcd_port, peer_port, port = free_ports(3)
         etcd = processes.enter_context(running("etcd", [programs / "etcd", *_etcd(folder, etcd_port, peer_port)], folder))
         flags = _api_server(folder, etcd_port, port)
         api_server = processes.enter_context(running("kube-apiserver", [programs / "kube-apiserver", *flags], folder))
@@ -172,7 +172,7 @@ def _write_kubeconfig(folder: Path, server: str, authority: Path, user: str, tok
     return path
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody listens on now."""
     with ExitStack() as sockets:
         found = [sockets.enter_context(socket.socket()) for _ in range(count)]

@@ -178,6 +178,7 @@ class Operator:
             build_registry(self._kinds, self._observer),
             kopf_settings(self._kinds),
             namespaces=self._settings.watch_namespaces,
+            identity=self._settings.pod_name,
             take_signals=lambda: _take_signals(self._stop),
         )
 

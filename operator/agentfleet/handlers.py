@@ -95,6 +95,7 @@ async def watch(
     settings: kopf.OperatorSettings,
     *,
     namespaces: Collection[str],
+    identity: str,
     take_signals: Callable[[], None],
 ) -> None:
     """Watch until cancelled, in `namespaces` or, where empty, in the whole cluster; cluster-scoped kinds always there.
@@ -107,6 +108,8 @@ async def watch(
         standalone=True,
         clusterwide=not namespaces,
         namespaces=namespaces,
+        # Left to itself kopf asks for the user's name, and the id that the container runs under has none.
+        identity=identity,  # type: ignore[arg-type]  # a NewType over str that kopf does not export
     )
     take_signals()
     await kopf.run_tasks(tasks, ignored=_EveryTask())

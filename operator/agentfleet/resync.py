@@ -21,7 +21,7 @@ _RETRY = 5.0
 _SETTLE = 2.0
 """Objects of one listing arrive in a burst; the comparison waits until none came for this long."""
 
-_PATIENCE = 10.0
+_PATIENCE = 3.0
 """The warm-up lists again after this long: what it waits for may have been deleted meanwhile."""
 
 _STALLED_AFTER = 180.0

@@ -139,7 +139,8 @@ class Settings(BaseModel):
     def _lease_times_are_ordered(self) -> "Settings":
         if not self.lease_duration > self.renew_deadline > self.renew_interval:
             raise ValueError(
-                f"LEASE_DURATION ({self.lease_duration:g} s) must be longer than RENEW_DEADLINE ({self.renew_deadline:g} s),"
-                f" and that longer than RENEW_INTERVAL ({self.renew_interval:g} s): else two replicas could lead at once"
+                f"LEASE_DURATION ({self.lease_duration:g} s) must be longer than RENEW_DEADLINE"
+                f" ({self.renew_deadline:g} s), and that longer than RENEW_INTERVAL ({self.renew_interval:g} s):"
+                " else two replicas could lead at once"
             )
         return self

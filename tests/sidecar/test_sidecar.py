@@ -1,0 +1,220 @@
+"""The whole sidecar as a process beside stand-in engines: probes, status, drain, metrics, and its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from agentfleet.sidecar.main import parse
+from agentfleet.sidecar.progress import Progress, write
+
+OPERATOR = Path(__file__).parents[2] / "operator"
+KEY = "s3cret"
+
+
+@dataclass
+class FakeLlama:
+    """llama-server: 503 while it loads, metrics behind the key."""
+
+    loading: bool = False
+    processing: int = 0
+    deferred: int = 0
+    asked: int = field(default=0)
+
+    def application(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [web.get("/health", self._health), web.get("/props", self._props), web.get("/metrics", self._metrics)]
+        )
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:
+        loading = {"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}
+        return web.json_response(loading, status=503) if self.loading else web.json_response({"status": "ok"})
+
+    async def _props(self, request: web.Request) -> web.Response:
+        return web.json_response({"build_info": "b11669-Debian"})
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return web.json_response({"error": {"message": "Invalid API Key", "code": 401}}, status=401)
+        numbers = f"llamacpp:requests_processing {self.processing}\nllamacpp:requests_deferred {self.deferred}\n"
+        return web.Response(text=numbers)
+
+
+@dataclass
+class Sidecar:
+    process: subprocess.Popen[str]
+    url: str
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Status and body; (0, "") while nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=20) as response:  # noqa: S310 - our own process
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def status(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads(self.get("/status")[1])
+        return content
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < deadline, "the condition did not become true in time"
+            time.sleep(0.05)
+
+
+Start = Callable[..., Sidecar]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(engine: str, engine_url: str, *arguments: str) -> Sidecar:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        program = "from agentfleet.sidecar.main import main; raise SystemExit(main())"
+        command = [sys.executable, "-c", program, "--engine", engine, "--engine-port", engine_url.rsplit(":", 1)[1]]
+        command += ["--port", str(port), "--dns-delay", "0.2", "--drain-timeout", "5s", *arguments]
+        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(OPERATOR), "HTTP_PROXY": "http://127.0.0.1:1"}
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        return Sidecar(process, f"http://127.0.0.1:{port}")
+
+    yield run
+
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    path = tmp_path / "key"
+    path.write_text(KEY + "\n")
+    return str(path)
+
+
+def test_a_pod_from_the_first_byte_to_the_last_answer(start: Start, serve: Any, key: str, tmp_path: Path) -> None:
+    llama = FakeLlama(loading=True)
+    write(tmp_path, Progress("Complete", 10, 10, 100, digest="abc"))
+    state = ("--state-dir", str(tmp_path))
+    sidecar = start(
+        "LlamaCpp", serve(llama.application()), "--serve", "hf://o/r?x=1=tiny", "--api-key-file", key, *state
+    )
+    sidecar.until(lambda: sidecar.get("/healthz")[0] == 200)
+    code, body = sidecar.get("/readyz")
+    assert (code, json.loads(body)["models"][0]["state"]) == (503, "Loading")
+
+    llama.loading = False
+    sidecar.until(lambda: sidecar.get("/readyz")[0] == 200)
+    ready = {"state": "Ready", "progressPercent": None, "reason": None, "message": None}
+    assert sidecar.status() == {
+        "engine": "LlamaCpp",
+        "engineVersion": "b11669-Debian",
+        "ready": True,
+        "models": [ready | {"name": "tiny", "digest": "abc", "size": 10}],
+        "inFlight": 0,
+    }
+
+    llama.processing, llama.deferred = 1, 2
+    answers: list[tuple[int, str]] = []
+    drains = [threading.Thread(target=lambda: answers.append(sidecar.get("/drain"))) for _ in range(10)]
+    llama.asked = 0
+    for thread in drains:
+        thread.start()
+    time.sleep(1.2)
+    assert answers == []
+    assert sidecar.get("/readyz")[0] == 200, "a drain must not take the pod out: anybody can call it"
+    assert llama.asked <= 8, "ten drains ask the engine no more often than one"
+    llama.processing = llama.deferred = 0
+    for thread in drains:
+        thread.join()
+    assert {code for code, _ in answers} == {200}
+    assert {json.loads(body)["result"] for _, body in answers} == {"idle"}
+
+    page = sidecar.get("/metrics")[1]
+    assert "agentfleet_sidecar_in_flight 0.0" in page
+    assert 'agentfleet_sidecar_models{state="Ready"} 1.0' in page
+    assert 'agentfleet_sidecar_drain_seconds_count{result="idle"} 10.0' in page
+    assert "loaded_models" not in page
+
+    resident = Path(f"/proc/{sidecar.process.pid}/status").read_text().split("VmRSS:")[1].split()[0]
+    assert int(resident) < 60_000, "kB; every engine pod pays for this"
+    began = time.monotonic()
+    sidecar.process.send_signal(signal.SIGTERM)
+    assert sidecar.process.wait(5) == 0
+    assert time.monotonic() - began < 2
+
+
+def test_numbers_that_cannot_be_read_are_not_zero(start: Start, serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("wrong")
+    url = serve(FakeLlama().application())
+    sidecar = start("LlamaCpp", url, "--api-key-file", str(tmp_path / "key"), "--drain-timeout", "1")
+    sidecar.until(lambda: sidecar.get("/readyz")[0] == 200)
+    assert sidecar.status()["inFlight"] is None
+    assert "agentfleet_sidecar_in_flight 0" not in sidecar.get("/metrics")[1]
+    assert json.loads(sidecar.get("/drain")[1])["result"] == "timeout"
+    sidecar.process.terminate()
+    assert "/metrics answered 401" in sidecar.process.communicate()[1]
+
+
+def test_an_engine_that_is_gone_holds_nobody(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    sidecar = start("VLLM", url)
+    sidecar.until(lambda: sidecar.get("/healthz")[0] == 200)
+    assert sidecar.get("/readyz")[0] == 503
+    answer = json.loads(sidecar.get("/drain")[1])
+    assert answer["result"] == "engine-gone"
+    assert answer["waited"] < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--engine", "Ollama"], "needs at least one --serve"),
+        (["--engine", "VLLM", "--serve", "a=b", "--serve", "c=d"], "serves one model"),
+        (["--engine", "TGI"], "invalid choice: 'TGI'"),
+        (["--engine", "Ollama", "--serve", "nothing"], "'nothing' is not SOURCE=ALIAS"),
+        (["--engine", "Ollama", "--serve", "a=b", "--keep-alive", "soon"], "'soon' is not a duration"),
+        (["--engine", "VLLM", "--api-key-file", "/absent"], "/absent: no such file"),
+    ],
+)
+def test_wrong_arguments_are_explained(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        parse([*arguments, "--engine-port", "1"])
+    assert caught.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_the_sidecar_stays_small() -> None:
+    """Neither the operator's libraries nor the loader's are imported."""
+    program = "import sys, agentfleet.sidecar.main; print([m for m in ('kopf', 'kubernetes', 'pydantic', 'huggingface_hub', 'hf_xet') if m in sys.modules])"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(OPERATOR)}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
