@@ -72,12 +72,12 @@ class AuditLog:
         self._writes += map(Write.parse, lines)
 
 
-def distinct(writes: Iterable[Write], resource: str) -> dict[str, Write]:
-    """The first successful write of each object of ``resource``, by name."""
-    first: dict[str, Write] = {}
+def first_of_each(writes: Iterable[Write]) -> dict[tuple[str, str], Write]:
+    """The first successful write of each object, by resource and name."""
+    first: dict[tuple[str, str], Write] = {}
     for write in writes:
-        if write.resource == resource and write.succeeded:
-            first.setdefault(write.name, write)
+        if write.succeeded:
+            first.setdefault((write.resource, write.name), write)
     return first
 
 

@@ -33,20 +33,20 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    async def get(self, path: str) -> Any:
+    async def get(self, path: str, accept: str = _JSON) -> Any:
         """The parsed answer."""
-        return json.loads(await self._send("GET", path, None, _JSON))
+        return json.loads(await self._send("GET", path, None, {"Accept": accept}))
 
     async def create(self, request: Request) -> bytes:
         """POST; the answer unparsed."""
-        return await self._send("POST", request.path, request.body, _JSON)
+        return await self._send("POST", request.path, request.body, {"Content-Type": _JSON})
 
     async def apply(self, request: Request) -> bytes:
         """Server-side apply; the answer unparsed."""
-        return await self._send("PATCH", request.path, request.body, _APPLY)
+        return await self._send("PATCH", request.path, request.body, {"Content-Type": _APPLY})
 
-    async def _send(self, method: str, path: str, body: bytes | None, content_type: str) -> bytes:
-        async with self._session.request(method, path, data=body, headers={"Content-Type": content_type}) as response:
+    async def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
+        async with self._session.request(method, path, data=body, headers=headers) as response:
             answer = await response.read()
             if response.status >= 400:
                 raise ClusterError(f"{method} {path}: HTTP {response.status}: {answer[:500].decode(errors='replace')}")

@@ -7,7 +7,7 @@ not known then: it is put in place of a placeholder of the same length.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from agentfleet.kubecluster import path_of
@@ -22,16 +22,21 @@ _UID = b"00000000-0000-4000-8000-000000000000"
 _STATUS_BEFORE = {"observedGeneration": -1}  # the CRD's default
 
 
+Target = tuple[str, str]
+"""What a write is to, as the audit log names it: plural, with the sub-resource behind a slash; and the object's name."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One write: path with query, and body."""
 
     path: str
     body: bytes
+    target: Target
 
     def owned_by(self, uid: str) -> Request:
         """The same with the owner's uid."""
-        return Request(self.path, self.body.replace(_UID, uid.encode()))
+        return replace(self, body=self.body.replace(_UID, uid.encode()))
 
 
 @dataclass(frozen=True)
@@ -61,18 +66,22 @@ def _member(namespace: str, name: str, now: datetime) -> Member:
     wanted = plan(server, Observed(), settings)
     before = status_of({"status": _STATUS_BEFORE})
     status = assess(server, before, Observed(), wanted.revision, settings, now).status.dump()
+    kind = KINDS["ModelServer"]
     return Member(
         name,
-        create=Request(path_of(KINDS["ModelServer"], namespace), json.dumps(written).encode()),
+        create=Request(path_of(kind, namespace), json.dumps(written).encode(), (kind.plural, name)),
         applies=(*(_apply(manifest) for manifest in wanted.apply), _apply({**written, "status": status}, "status")),
     )
 
 
 def _apply(manifest: Manifest, subresource: str = "") -> Request:
     key = key_of(manifest)
-    path = path_of(KINDS[key.kind], key.namespace, key.name, subresource)
+    kind = KINDS[key.kind]
+    path = path_of(kind, key.namespace, key.name, subresource)
     if subresource:
         manifest = {name: value for name, value in manifest.items() if name != "spec"}
     # As the operator does it: a child is made without force, the status is its own.
     force = "true" if subresource else "false"
-    return Request(f"{path}?fieldManager={FIELD_MANAGER}&force={force}", json.dumps(manifest).encode())
+    resource = f"{kind.plural}/{subresource}" if subresource else kind.plural
+    query = f"fieldManager={FIELD_MANAGER}&force={force}"
+    return Request(f"{path}?{query}", json.dumps(manifest).encode(), (resource, key.name))

@@ -141,7 +141,8 @@ class Operator:
             return Readiness(problem is None, "standby", problem or "another replica leads")
         if self._resync.warm:
             return Readiness(True, "leader", "the cache is warm")
-        return Readiness(False, "leader", f"waiting for {self._resync.awaited} objects to arrive in the cache")
+        waiting = self._resync.problem or f"waiting for {self._resync.awaited} objects to arrive in the cache"
+        return Readiness(False, "leader", waiting)
 
     async def run(self) -> None:
         """Lead when it is this replica's turn, until `stop`."""

@@ -62,6 +62,8 @@ class Resync:
         self._behind: dict[tuple[Key, int], float] = {}
         self._expected = asyncio.Event()
         self._warmed = asyncio.Event()
+        self.problem: str | None = None
+        """Why the last listing failed; None where it did not."""
 
     def seen(self, key: Key, initial: bool) -> None:
         """Told of every event; `initial` where it came by a listing."""
@@ -106,10 +108,14 @@ class Resync:
         """A listing, asked for until the API server grants it."""
         while True:
             try:
-                return await self._cluster.list_metadata(kind)
+                listing = await self._cluster.list_metadata(kind)
             except (Transient, InvalidSpec) as error:
-                logger.warning("cannot list %ss, trying again in %.0f s: %s", kind, _RETRY, error)
+                self.problem = f"cannot list {kind}s: {error}"
+                logger.warning("%s; trying again in %.0f s", self.problem, _RETRY)
                 await asyncio.sleep(_RETRY)
+            else:
+                self.problem = None
+                return listing
 
     async def _forget_deleted(self) -> None:
         for kind in sorted({key.kind for key in self._awaited}):

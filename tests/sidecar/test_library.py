@@ -110,7 +110,7 @@ class World:
 
     async def until(self, *states: str) -> None:
         async with asyncio.timeout(10):
-            while tuple(str(model.state) for model in self.library.statuses()) != states:
+            while tuple(str(model.state) for model in self.library.statuses()) != states:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.005)
 
 

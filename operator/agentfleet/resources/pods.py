@@ -14,6 +14,7 @@ from agentfleet.resources.base import (
     atomic_list,
     map_list,
     rules,
+    showing,
     string_set,
 )
 
@@ -28,7 +29,7 @@ class EnvVar(Contract):
     )
 
     name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$")]
-    """Name of the variable. Variables that the operator itself sets (see the engine's docs) cannot be replaced."""
+    """Name of the variable. Variables that the operator itself sets are refused, with their names."""
 
     value: Annotated[str, Field(max_length=4096)] | None = None
     """The value as it is; at most 4096 characters."""
@@ -59,8 +60,19 @@ class EnvFrom(Contract):
 class File(Contract):
     """A small text file in the engine container, such as a chat template."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!self.path.matches('^/(models|tmp|dev|cache|state)(/.*)?$')",
+                "path must not lie under /models, /tmp, /dev, /cache or /state, which are volumes of the pod",
+                ".path",
+                showing("path must not lie under /models, /tmp, /dev, /cache or /state", "self.path"),
+            ),
+        )
+    )
+
     path: AbsolutePath
-    """Absolute path in the engine container. Must not lie under /models, /tmp or /dev."""
+    """Absolute path in the engine container. Must not lie under /models, /tmp, /dev, /cache or /state."""
 
     content: Annotated[str, Field(max_length=65536)]
     """Content of the file; at most 65536 characters. Not for secrets: it is kept in a ConfigMap."""

@@ -1,0 +1,159 @@
+"""What every measurement of ``reconcile.py`` is made of: a namespace, a fleet in it, and the moment at which all is there."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agentfleet.kubecluster import path_of
+from agentfleet.objects import KINDS
+from e2e.bench import client as bare
+from e2e.bench.audit import AuditLog, Write, first_of_each
+from e2e.bench.client import Client
+from e2e.bench.control_plane import ControlPlane
+from e2e.bench.fleet import Member, Request, Target, fleet
+from e2e.bench.operator_process import OPERATOR, Operator
+from e2e.bench.waiting import until
+from e2e.cluster.errors import ClusterError
+
+BARE = "bench"
+"""User name of the bare client, which also creates the operator's ModelServers."""
+
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_WRITTEN_KINDS = ("ModelServer", "Deployment", "Service")
+_QUIET_WRITES = 4
+"""Writes to etcd in a second that are no more than Leases."""
+
+
+@dataclass(frozen=True)
+class Converged:
+    """How long it took until N ModelServers had their children and status, and what it cost."""
+
+    seconds: float
+    writes: int
+    """Of children and status."""
+    writer_cpu: float
+    """CPU seconds of the operator, or of the bare client."""
+    plane_cpu: float
+    """CPU seconds of the control plane."""
+
+
+class Laboratory:
+    """One control plane, and who writes to it."""
+
+    def __init__(self, plane: ControlPlane, client: Client) -> None:
+        self.plane = plane
+        self.client = client
+        self.audit = AuditLog(plane.audit_log)
+
+    async def namespace(self, name: str) -> str:
+        """Create a namespace."""
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+        await self.client.create(Request("/api/v1/namespaces", json.dumps(body).encode(), ("namespaces", name)))
+        return name
+
+    async def by_bare_client(self, name: str, count: int) -> Converged:
+        """Create ``count`` ModelServers in a new namespace, and all that belongs to them."""
+        namespace = await self.namespace(name)
+        await bare.converge(self.client, fleet(namespace, 1, _now(), prefix="warm-up"))
+        members = fleet(namespace, count, _now())
+        client, plane = time.process_time(), self._plane_cpu()
+        await bare.converge(self.client, members)
+        client, plane = time.process_time() - client, self._plane_cpu() - plane
+        return await self._converged(namespace, BARE, members, client, plane)
+
+    async def by_operator(self, operator: Operator, namespace: str, count: int) -> Converged:
+        """Create ``count`` ModelServers in the namespace that ``operator`` serves, and wait for what belongs to them."""
+        await self.create_one(namespace, "warm-up")
+        members = fleet(namespace, count, _now())
+        cpu, plane = operator.process.cpu_seconds, self._plane_cpu()
+        await bare.create(self.client, members)
+        await self.wait_written(namespace, members)
+        cpu, plane = operator.process.cpu_seconds - cpu, self._plane_cpu() - plane
+        return await self._converged(namespace, OPERATOR, members, cpu, plane)
+
+    async def create_one(self, namespace: str, prefix: str) -> float:
+        """Create one ModelServer, wait for all of it; seconds from the arrival of the create to its Deployment."""
+        (member,) = members = fleet(namespace, 1, _now(), prefix)
+        await bare.create(self.client, members)
+        await self.wait_written(namespace, members, interval=0.01)
+        created = first_of_each(self.audit.writes(BARE, namespace))[member.create.target]
+        written = first_of_each(self.audit.writes(OPERATOR, namespace))
+        deployment = next(written[target] for target in _targets(members) if target[0] == "deployments")
+        return deployment.completed - created.received
+
+    async def wait_written(self, namespace: str, members: Sequence[Member], interval: float = 0.2) -> None:
+        """Wait until the operator has written each child and each status of ``members``."""
+        wanted = _targets(members)
+
+        async def written() -> bool:
+            self.plane.expect_running()
+            return wanted <= first_of_each(self.audit.writes(OPERATOR, namespace)).keys()
+
+        await until(written, f"{len(wanted)} children and status are written", timeout=60 + len(members) / 5, interval=interval)
+
+    async def wait_quiet(self) -> None:
+        """Wait until the controllers have caught up: hardly anything is written to etcd any more, by anybody."""
+        before = await self._revision()
+
+        async def quiet() -> bool:
+            nonlocal before
+            last, before = before, await self._revision()
+            return before - last <= _QUIET_WRITES
+
+        await until(quiet, "the control plane is quiet", timeout=300, interval=1.0)
+
+    async def versions(self, namespace: str) -> dict[Target, str]:
+        """The resourceVersion of each ModelServer and child."""
+        found = {}
+        for kind in (KINDS[name] for name in _WRITTEN_KINDS):
+            for item in (await self.client.get(path_of(kind, namespace), _METADATA))["items"]:
+                found[kind.plural, item["metadata"]["name"]] = item["metadata"]["resourceVersion"]
+        return found
+
+    def writes(self, namespace: str) -> list[Write]:
+        """The operator's writes in ``namespace`` so far; its Lease is elsewhere."""
+        return self.audit.writes(OPERATOR, namespace)
+
+    async def _converged(
+        self, namespace: str, writer: str, members: Sequence[Member], writer_cpu: float, plane_cpu: float
+    ) -> Converged:
+        await self._check(namespace, members)
+        creates = first_of_each(self.audit.writes(BARE, namespace))
+        writes = self.audit.writes(writer, namespace)
+        first = first_of_each(writes)
+        wanted = _targets(members)
+        end = max(first[target].completed for target in wanted)
+        start = min(creates[member.create.target].received for member in members)
+        return Converged(end - start, sum((w.resource, w.name) in wanted for w in writes), writer_cpu, plane_cpu)
+
+    async def _check(self, namespace: str, members: Sequence[Member]) -> None:
+        """Look at the objects themselves: all children are there, and each ModelServer says that it is converged."""
+        missing = {target for target in _targets(members) if "/" not in target[0]} - (await self.versions(namespace)).keys()
+        servers = (await self.client.get(path_of(KINDS["ModelServer"], namespace)))["items"]
+        names = {member.name for member in members}
+        open_ones = [
+            server["metadata"]["name"]
+            for server in servers
+            if server["metadata"]["name"] in names and server["status"].get("observedGeneration") != 1
+        ]
+        if missing or open_ones:
+            raise ClusterError(f"not converged in {namespace}: {len(missing)} children are missing, {len(open_ones)} status")
+
+    async def _revision(self) -> int:
+        answer = await self.client.get("/api/v1/namespaces?limit=1")
+        return int(answer["metadata"]["resourceVersion"])
+
+    def _plane_cpu(self) -> float:
+        return sum(self.plane.cpu_seconds().values())
+
+
+def _targets(members: Sequence[Member]) -> set[Target]:
+    return {request.target for member in members for request in member.applies}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
