@@ -40,6 +40,11 @@ class Converged:
     plane_cpu: float
     """CPU seconds of the control plane."""
 
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all that took part."""
+        return self.writer_cpu + self.plane_cpu
+
 
 class Laboratory:
     """One control plane, and who writes to it."""

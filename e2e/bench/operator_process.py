@@ -37,9 +37,14 @@ class Operator:
         """Wait until nothing that is due waits for a worker."""
         await until(self._idle, "the operator's queue is empty", timeout=120, interval=0.25)
 
-    async def reconciles(self) -> float:
-        """How many it has done."""
-        return sum((await self._samples("agentfleet_reconciles_total")).values())
+    async def wait_reconciled(self, count: int) -> None:
+        """Wait until it has done at least ``count`` reconciles, and none waits."""
+
+        async def done() -> bool:
+            return sum((await self._samples("agentfleet_reconciles_total")).values()) >= count
+
+        await until(done, f"the operator has looked at {count} objects", timeout=120, interval=0.1)
+        await self.wait_idle()
 
     async def _idle(self) -> bool:
         depth = await self._samples("agentfleet_queue_depth")

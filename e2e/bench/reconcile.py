@@ -1,9 +1,10 @@
 """``bench reconcile``: what does the operator cost beside a bare client that makes the same writes?
 
-Each round lets N ModelServers be created while an operator runs, and lets the bare client create as many in another namespace
-and write their children and status itself; which goes first alternates. Both are timed by the API server's audit log, from the
-arrival of the first create to the answer to the last write, so both include the creation of the ModelServers. They have no
-pods (replicas 0): only the API server is shared. Steady state, restart, memory and latency are measured with N there.
+In each round ModelServers are created while an operator runs, and the bare client creates as many in another namespace
+and writes their children and status itself; which goes first alternates. Both are timed by the API server's audit log,
+from the arrival of the first create to the answer to the last write, so both include the creation of the ModelServers.
+They have no pods (replicas 0): the API server is all that is shared. Memory, steady state, restart and latency are
+measured with the last round's ModelServers there.
 """
 
 from __future__ import annotations
@@ -11,16 +12,165 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from e2e.bench import client as bare
-from e2e.bench.audit import AuditLog, Write
+from e2e.bench import client
+from e2e.bench.audit import Write
 from e2e.bench.control_plane import ControlPlane, control_plane
 from e2e.bench.laboratory import BARE, Converged, Laboratory
 from e2e.bench.operator_process import OPERATOR, Operator, operator
 from e2e.bench.report import Figure, Report, percentile
-from e2e.cluster.progress import note, step
+from e2e.cluster.progress import step
 
 _SMALL = 100
 _SMALL_ROUNDS = 3
 _SINGLES = 200
+_MINUTE = 60.0
+
+AtLast = Callable[[Operator, str], Awaitable[None]]
+"""What to do with an operator and its namespace once it has converged."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Smaller numbers are for trying the benchmark out; names of figures follow them."""
+    parser.add_argument("--objects", type=int, default=1000, metavar="N", help="ModelServers at once (default 1000)")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N", help="rounds with that many (default 2)")
+    parser.add_argument("--steady", type=float, default=60, metavar="SECONDS", help="length of the steady state (default 60)")
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Run everything."""
+    with control_plane((OPERATOR, BARE)) as plane:
+        return asyncio.run(_measure(plane, options))
+
+
+async def _measure(plane: ControlPlane, options: argparse.Namespace) -> Report:
+    count = options.objects
+    report = Report(
+        "reconcile",
+        goals={
+            f"converge_ratio_{count}": 1.5,
+            "create_p50_ms": 100,
+            "steady_writes_per_minute": 0,
+            "restart_writes": 0,
+            "restart_noop_applies": 0,
+            f"rss_mb_{count}": 120,
+        },
+    )
+    async with client.connect(plane, BARE) as connection:
+        bench = _Bench(Laboratory(plane, connection), report, options)
+        await bench.rounds(_SMALL, _SMALL_ROUNDS)
+        await bench.rounds(count, options.rounds, bench.live_with)
+    return report
+
+
+@dataclass
+class _Bench:
+    lab: Laboratory
+    report: Report
+    options: argparse.Namespace
+
+    async def rounds(self, count: int, rounds: int, at_last: AtLast | None = None) -> None:
+        """Converge ``count`` ModelServers both ways, ``rounds`` times; the very last thing is the operator's."""
+        bare, operated = [], []
+        for number in range(rounds):
+            last = number == rounds - 1
+            name = f"{count}-{number}"
+            # Which goes first alternates, for the second finds a fuller etcd.
+            if (rounds - number) % 2:
+                bare.append(await self._bare(name, count))
+                operated.append(await self._operated(name, count, at_last if last else None))
+            else:
+                operated.append(await self._operated(name, count, None))
+                bare.append(await self._bare(name, count))
+        self._record(count, bare, operated)
+
+    async def _bare(self, name: str, count: int) -> Converged:
+        with step(f"bare client, {count} ModelServers"):
+            result = await self.lab.by_bare_client(f"bare-{name}", count)
+        await self._quiet()
+        return result
+
+    async def _operated(self, name: str, count: int, at_last: AtLast | None) -> Converged:
+        namespace = await self.lab.namespace(f"operated-{name}")
+        async with operator(self.lab.plane, namespace) as running:
+            with step(f"operator, {count} ModelServers"):
+                result = await self.lab.by_operator(running, namespace, count)
+            await self._quiet()
+            if at_last:
+                await at_last(running, namespace)
+        return result
+
+    async def _quiet(self) -> None:
+        with step("controllers catch up"):
+            await self.lab.wait_quiet()
+
+    def _record(self, count: int, bare: list[Converged], operated: list[Converged]) -> None:
+        pairs = list(zip(operated, bare, strict=True))
+        self.report.ratios |= {
+            f"converge_ratio_{count}": Figure.of(*(ours.seconds / theirs.seconds for ours, theirs in pairs)),
+            f"cpu_ratio_{count}": Figure.of(*(ours.cpu / theirs.cpu for ours, theirs in pairs)),
+        }
+        self.report.values |= {
+            f"converge_s_{count}": Figure.of(*(each.seconds for each in operated)),
+            f"bare_s_{count}": Figure.of(*(each.seconds for each in bare)),
+            f"operator_cpu_s_{count}": Figure.of(*(each.writer_cpu for each in operated)),
+            f"bare_cpu_s_{count}": Figure.of(*(each.writer_cpu for each in bare)),
+            f"control_plane_cpu_s_{count}": Figure.of(*(each.plane_cpu for each in operated)),
+            f"bare_control_plane_cpu_s_{count}": Figure.of(*(each.plane_cpu for each in bare)),
+        }
+
+    async def live_with(self, running: Operator, namespace: str) -> None:
+        """Memory and steady state with the ModelServers of ``namespace``, then a crash, a restart, and some more."""
+        count = self.options.objects
+        values = self.report.values
+        await running.wait_idle()
+        values[f"rss_mb_{count}"] = Figure.of(running.process.rss_mb)
+        # one more was made before the clock ran
+        values["writes_per_object"] = Figure.of(len(self.lab.writes(namespace)) / (count + 1))
+        await self._steady(running, namespace)
+        running.process.kill()
+        await self._restart(namespace, count)
+
+    async def _steady(self, running: Operator, namespace: str) -> None:
+        values = self.report.values
+        seconds = self.options.steady
+        cpu = running.process.cpu_seconds
+        with step(f"steady state, {seconds:.0f} s"):
+            writes, noops = await self._writes_during(namespace, asyncio.sleep(seconds))
+        per_minute = _MINUTE / seconds
+        values["steady_writes_per_minute"] = Figure.of(len(writes) * per_minute)
+        values["steady_noop_applies_per_minute"] = Figure.of(noops * per_minute)
+        values["steady_cpu_s_per_minute"] = Figure.of((running.process.cpu_seconds - cpu) * per_minute)
+
+    async def _restart(self, namespace: str, count: int) -> None:
+        values = self.report.values
+        started = time.monotonic()
+        async with operator(self.lab.plane, namespace) as running:
+            values["restart_warm_s"] = Figure.of(time.monotonic() - started)
+
+            async def looked_at_all() -> None:
+                await running.wait_reconciled(count)
+                values["restart_reconciled_s"] = Figure.of(time.monotonic() - started)
+                await self.lab.wait_quiet()
+
+            with step("restart"):
+                writes, noops = await self._writes_during(namespace, looked_at_all())
+            values["restart_writes"] = Figure.of(len(writes))
+            values["restart_noop_applies"] = Figure.of(noops)
+            values[f"restart_rss_mb_{count}"] = Figure.of(running.process.rss_mb)
+            with step(f"{_SINGLES} ModelServers, one at a time"):
+                latencies = [1000 * await self.lab.create_one(namespace, f"single-{n}") for n in range(_SINGLES)]
+        values["create_p50_ms"] = Figure.of(percentile(latencies, 50))
+        values["create_p99_ms"] = Figure.of(percentile(latencies, 99))
+
+    async def _writes_during(self, namespace: str, time_passes: Awaitable[None]) -> tuple[list[Write], int]:
+        """The operator's writes in ``namespace`` while ``time_passes``, and at most how many of them changed nothing."""
+        known = len(self.lab.writes(namespace))
+        before = await self.lab.versions(namespace)
+        await time_passes
+        after = await self.lab.versions(namespace)
+        writes = self.lab.writes(namespace)[known:]
+        changed = sum(before.get(target) != version for target, version in after.items())
+        return writes, max(0, len(writes) - changed)

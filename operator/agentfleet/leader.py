@@ -119,7 +119,7 @@ class LeaseGate:
         except Conflict:
             return False
         except (Transient, TimeoutError) as error:
-            self.problem = f"cannot ask for the Lease {self._terms.name}: {error or 'timed out'}"
+            self.problem = f"cannot ask for the Lease {self._terms.name}: {str(error) or 'timed out'}"
             if self.problem != problem:
                 logger.warning("%s; trying again", self.problem)
             return False
@@ -196,7 +196,7 @@ class LeaseGate:
                     await self._renew_once()
             except (Transient, InvalidSpec, TimeoutError) as error:
                 # InvalidSpec: an API server that has just started denies what it will grant in a second
-                logger.warning("the Lease is not renewed, %.1f s left: %s", remaining, error or "timed out")
+                logger.warning("the Lease is not renewed, %.1f s left: %s", remaining, str(error) or "timed out")
             else:
                 self._renewed = started
 
@@ -228,7 +228,7 @@ class LeaseGate:
             async with asyncio.timeout(_RELEASE_TIMEOUT):
                 await self._client.write_lease(self._with_spec(self._lease, spec))
         except (Transient, InvalidSpec, TimeoutError) as error:
-            logger.warning("the Lease is not released: %s", error or "timed out")
+            logger.warning("the Lease is not released: %s", str(error) or "timed out")
         else:
             logger.info("released the Lease %s", self._terms.name)
 

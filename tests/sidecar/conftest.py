@@ -153,7 +153,7 @@ def serve() -> Iterator[Serve]:
     runners: list[web.AppRunner] = []
 
     async def start(application: web.Application) -> str:
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         runners.append(runner)
         site = web.TCPSite(runner, "127.0.0.1", 0)
@@ -184,7 +184,7 @@ def listening() -> Callable[[web.Application], contextlib.AbstractAsyncContextMa
 
     @contextlib.asynccontextmanager
     async def start(application: web.Application, port: int = 0) -> AsyncIterator[int]:
-        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
         await site.start()

@@ -61,7 +61,7 @@ def test_parts_of() -> None:
 
 
 def test_the_token_shows_nowhere() -> None:
-    access = Access(Path("/scratch"), token="hf_secret")  # noqa: S106
+    access = Access(Path("/scratch"), token="hf_secret")
     assert "hf_secret" not in repr(access)
     assert "hf_secret" not in str(environment(access))
 
