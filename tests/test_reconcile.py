@@ -473,3 +473,39 @@ async def test_revisions_are_labelled(world: World) -> None:
     labels = world.cluster.objects[Key("Deployment", NAMESPACE, name)]["metadata"]["labels"]
     assert name.endswith(labels[REVISION_LABEL])
     assert world.status["revision"] == labels[REVISION_LABEL]
+
+
+def kstatus(stored: Manifest) -> str:
+    """What kstatus, and so Flux and `kubectl wait` users, make of an object: its rules, in its order."""
+    metadata, status = stored["metadata"], stored.get("status", {})
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions", ())}
+    if "deletionTimestamp" in metadata:
+        return "Terminating"
+    if status.get("observedGeneration", metadata["generation"]) != metadata["generation"]:
+        return "InProgress"
+    if conditions.get("Reconciling") == "True":
+        return "InProgress"
+    if conditions.get("Stalled") == "True":
+        return "Failed"
+    return "Current" if conditions.get("Ready", "True") == "True" else "InProgress"
+
+
+async def test_gitops_tools_read_every_phase_rightly(world: World) -> None:
+    world.cluster.put({**without_status(manifest()), "status": {"observedGeneration": -1}})
+    assert kstatus(world.cluster.objects[KEY]) == "InProgress", "born"
+    await world.reconcile(KEY)
+    assert kstatus(world.cluster.objects[KEY]) == "InProgress", "pods on their way"
+    await world.settle()
+    assert kstatus(world.cluster.objects[KEY]) == "Current", "serving"
+    world.apply(llamaCpp={"threads": 2})
+    assert kstatus(world.cluster.objects[KEY]) == "InProgress", "changed, not yet seen"
+    await world.reconcile(KEY)
+    assert kstatus(world.cluster.objects[KEY]) == "InProgress", "rolling out"
+    await world.settle()
+    assert kstatus(world.cluster.objects[KEY]) == "Current", "rolled out"
+    world.apply(serviceAccountName="admin")
+    await world.reconcile(KEY)
+    assert kstatus(world.cluster.objects[KEY]) == "Failed", "only a human can help"
+    world.apply(replicas=0)
+    await world.settle()
+    assert kstatus(world.cluster.objects[KEY]) == "Current", "scaled to zero on purpose"

@@ -7,6 +7,7 @@ import pytest
 
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import Launch, gpu_count, image_version
+from agentfleet.engines.vllm_flags import FLAGS
 from agentfleet.manifests.pod import model_path
 from agentfleet.settings import Settings
 from tests.builders import server
@@ -193,3 +194,19 @@ def test_vllm_refuses(image: str, argument: str, said: str) -> None:
 )
 def test_vllm_accepts(image: str, arguments: list[str]) -> None:
     assert list(ENGINES["VLLM"].problems(server("VLLM", extraArgs=arguments), image)) == []
+
+
+@pytest.mark.parametrize("version", FLAGS)
+def test_every_flag_that_is_emitted_is_one_that_the_version_knows(version: str) -> None:
+    everything = {
+        "parallelism": {"tensor": 2, "pipeline": 2},
+        "vllm": {
+            "gpuMemoryUtilizationPercent": 90, "maxModelLen": 1, "maxNumSeqs": 1, "maxNumBatchedTokens": 1,
+            "quantization": "awq", "prefixCaching": True, "chunkedPrefill": True, "speculative": {"model": "a/b"},
+            "structuredOutputs": {"backend": "auto"}, "trustRemoteCode": True, "toolCallParser": "hermes",
+            "reasoningParser": "qwen3",
+        },
+    }  # fmt: skip
+    flags = {argument.partition("=")[0] for argument in launch("VLLM", **everything).args if argument.startswith("-")}
+    assert len(flags) == 19
+    assert flags <= FLAGS[version]
