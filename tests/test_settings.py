@@ -8,7 +8,7 @@ from agentfleet.settings import Settings
 
 def test_lists_and_durations_are_read_as_people_write_them() -> None:
     settings = Settings.from_environment(
-        {"AGENTFLEET_WATCH_NAMESPACES": "a,b,", "AGENTFLEET_DNS_DELAY": "1m30s", "AGENTFLEET_WORKERS": "2", "HOME": "/"}
+        {
             "AGENTFLEET_WATCH_NAMESPACES": "a, b,",
             "AGENTFLEET_DNS_DELAY": "1m30s",
             "AGENTFLEET_WORKERS": "2",

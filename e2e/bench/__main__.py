@@ -3,5 +3,11 @@
 import sys
 
 from e2e.bench.run import main
+from e2e.cluster.errors import ClusterError
 
-sys.exit(main(None, sys.argv[1:]))
+try:
+    sys.exit(main(None, sys.argv[1:]))
+except ClusterError as error:
+    sys.exit(f"error: {error}")
+except KeyboardInterrupt:
+    sys.exit(130)

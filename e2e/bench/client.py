@@ -1,7 +1,8 @@
 """The bare client: aiohttp with one session, prepared bodies, answers read and not looked at.
 
 It is the lower bound that an operator in Python could reach on this API server, so it does nothing that could be left
-out: no client library (the operator's costs more CPU for each call), no parsing, no retries. A refused write ends the benchmark.
+out: no client library (the operator's costs more CPU for each call), no parsing, no retries. A refused write ends the
+benchmark.
 """
 
 from __future__ import annotations
@@ -73,9 +74,12 @@ async def each(items: Iterable[Item], work: Callable[[Item], Awaitable[object]])
         for item in waiting:
             await work(item)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONCURRENCY):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENCY):
+                group.create_task(worker())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures  # one line for the user, not a tree
 
 
 async def create(client: Client, members: Iterable[Member]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from e2e.bench.process import Process, running
@@ -62,19 +62,21 @@ class ControlPlane:
 def control_plane(audited: tuple[str, ...]) -> Iterator[ControlPlane]:
     """Run a control plane for the block, with a token for each of ``audited``, whose writes are in the audit log."""
     programs = toolchain.ensure(toolchain.KUBERNETES)
-    with tempfile.TemporaryDirectory(prefix="agentfleet-bench-") as name, ExitStack() as processes:
+    with tempfile.TemporaryDirectory(prefix="agentfleet-bench-") as name, ExitStack() as stack:
+
+        def start(program: str, flags: list[str]) -> Process:
+            return stack.enter_context(running(program, [programs / program, *flags], folder))
+
         folder = Path(name)
         tokens = {user: secrets.token_hex(16) for user in (*audited, _CONTROLLER_MANAGER)}
         _write_files(folder, tokens, audited)
         etcd_port, peer_port, port = free_ports(3)
-        etcd = processes.enter_context(running("etcd", [programs / "etcd", *_etcd(folder, etcd_port, peer_port)], folder))
-        flags = _api_server(folder, etcd_port, port)
-        api_server = processes.enter_context(running("kube-apiserver", [programs / "kube-apiserver", *flags], folder))
+        etcd = start("etcd", _etcd(folder, etcd_port, peer_port))
+        api_server = start("kube-apiserver", _api_server(folder, etcd_port, port))
         plane = ControlPlane(folder, f"https://127.0.0.1:{port}", tokens, (etcd, api_server))
         _wait_ready(plane, programs)
-        manager = [programs / "kube-controller-manager", *_controller_manager(plane)]
-        controllers = processes.enter_context(running("kube-controller-manager", manager, folder))
-        yield ControlPlane(folder, plane.server, tokens, (*plane.processes, controllers))
+        controllers = start("kube-controller-manager", _controller_manager(plane))
+        yield replace(plane, processes=(*plane.processes, controllers))
 
 
 def _write_files(folder: Path, tokens: dict[str, str], audited: tuple[str, ...]) -> None:
@@ -147,7 +149,8 @@ def _controller_manager(plane: ControlPlane) -> list[str]:
 
 
 def _wait_ready(plane: ControlPlane, programs: Path) -> None:
-    kubectl = [programs / "kubectl", f"--kubeconfig={plane.kubeconfig(_CONTROLLER_MANAGER)}", "get", "--raw=/readyz"]
+    kubeconfig = plane.kubeconfig(_CONTROLLER_MANAGER)
+    kubectl: list[str | Path] = [programs / "kubectl", f"--kubeconfig={kubeconfig}", "get", "--raw=/readyz"]
 
     def ready() -> bool:
         plane.expect_running()

@@ -1,7 +1,7 @@
 """N ModelServers and what the operator makes of them, as request bodies: made by the project's own builders. Pure.
 
-Bodies are made before any clock runs, for the bare client is to have nothing to do but to write. Only the uid of an owner is
-not known then: it is put in place of a placeholder of the same length.
+Bodies are made before any clock runs, for the bare client is to have nothing to do but to write. Only the uid of an
+owner is not known then: it is put in place of a placeholder of the same length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STATUS_BEFORE = {"observedGeneration": -1}  # the CRD's default
 
 
 Target = tuple[str, str]
-"""What a write is to, as the audit log names it: plural, with the sub-resource behind a slash; and the object's name."""
+"""What a write is to, as in the audit log: plural, with the sub-resource behind a slash; and the object's name."""
 
 
 @dataclass(frozen=True)

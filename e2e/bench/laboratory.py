@@ -1,4 +1,4 @@
-"""What every measurement of ``reconcile.py`` is made of: a namespace, a fleet in it, and the moment at which all is there."""
+"""What the measurements of ``reconcile.py`` are made of: a namespace, a fleet in it, the moment at which all is there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from agentfleet.kubecluster import path_of
 from agentfleet.objects import KINDS
+from agentfleet.resources.crd import DEFINITIONS, crd
 from e2e.bench import client as bare
 from e2e.bench.audit import AuditLog, Write, first_of_each
 from e2e.bench.client import Client
@@ -54,6 +55,20 @@ class Laboratory:
         self.client = client
         self.audit = AuditLog(plane.audit_log)
 
+    async def install_crds(self) -> None:
+        """Create the CRDs, and wait until they are served."""
+        for definition in DEFINITIONS:
+            body = crd(definition)
+            path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+            await self.client.create(Request(path, json.dumps(body).encode(), ("customresourcedefinitions", "")))
+            name = body["metadata"]["name"]
+
+            async def established(path: str = f"{path}/{name}") -> bool:
+                conditions = (await self.client.get(path)).get("status", {}).get("conditions", [])
+                return any((c["type"], c["status"]) == ("Established", "True") for c in conditions)
+
+            await until(established, f"CRD {name} is established", timeout=30, interval=0.1)
+
     async def namespace(self, name: str) -> str:
         """Create a namespace."""
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
@@ -71,7 +86,7 @@ class Laboratory:
         return await self._converged(namespace, BARE, members, client, plane)
 
     async def by_operator(self, operator: Operator, namespace: str, count: int) -> Converged:
-        """Create ``count`` ModelServers in the namespace that ``operator`` serves, and wait for what belongs to them."""
+        """Create ``count`` ModelServers in the namespace that ``operator`` serves, and wait for all of them."""
         await self.create_one(namespace, "warm-up")
         members = fleet(namespace, count, _now())
         cpu, plane = operator.process.cpu_seconds, self._plane_cpu()
@@ -98,7 +113,8 @@ class Laboratory:
             self.plane.expect_running()
             return wanted <= first_of_each(self.audit.writes(OPERATOR, namespace)).keys()
 
-        await until(written, f"{len(wanted)} children and status are written", timeout=60 + len(members) / 5, interval=interval)
+        what = f"{len(wanted)} children and status are written"
+        await until(written, what, timeout=60 + len(members) / 5, interval=interval)
 
     async def wait_quiet(self) -> None:
         """Wait until the controllers have caught up: hardly anything is written to etcd any more, by anybody."""
@@ -137,16 +153,16 @@ class Laboratory:
 
     async def _check(self, namespace: str, members: Sequence[Member]) -> None:
         """Look at the objects themselves: all children are there, and each ModelServer says that it is converged."""
-        missing = {target for target in _targets(members) if "/" not in target[0]} - (await self.versions(namespace)).keys()
-        servers = (await self.client.get(path_of(KINDS["ModelServer"], namespace)))["items"]
+        there = (await self.versions(namespace)).keys()
+        missing = {target for target in _targets(members) if "/" not in target[0]} - there
         names = {member.name for member in members}
-        open_ones = [
-            server["metadata"]["name"]
-            for server in servers
-            if server["metadata"]["name"] in names and server["status"].get("observedGeneration") != 1
-        ]
-        if missing or open_ones:
-            raise ClusterError(f"not converged in {namespace}: {len(missing)} children are missing, {len(open_ones)} status")
+        servers = (await self.client.get(path_of(KINDS["ModelServer"], namespace)))["items"]
+        behind = {item["metadata"]["name"] for item in servers if item["status"].get("observedGeneration") != 1} & names
+        if missing or behind:
+            raise ClusterError(
+                f"{namespace} is not what the writes promised: {len(missing)} children are missing, "
+                f"{len(behind)} status are out of date, such as {min(missing, default=None) or min(behind)}"
+            )
 
     async def _revision(self) -> int:
         answer = await self.client.get("/api/v1/namespaces?limit=1")

@@ -62,7 +62,9 @@ class Process:
 
 
 @contextmanager
-def running(name: str, argv: Sequence[str | Path], folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Process]:
+def running(
+    name: str, argv: Sequence[str | Path], folder: Path, env: Mapping[str, str] | None = None
+) -> Iterator[Process]:
     """Run ``argv`` for the block, with its log in ``folder``."""
     words = [str(word) for word in argv]
     if setpriv := shutil.which("setpriv"):

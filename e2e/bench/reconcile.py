@@ -19,7 +19,7 @@ from e2e.bench import client
 from e2e.bench.audit import Write
 from e2e.bench.control_plane import ControlPlane, control_plane
 from e2e.bench.laboratory import BARE, Converged, Laboratory
-from e2e.bench.operator_process import OPERATOR, Operator, operator
+from e2e.bench.operator_process import NAMESPACE, OPERATOR, Operator, operator
 from e2e.bench.report import Figure, Report, percentile
 from e2e.cluster.progress import step
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Smaller numbers are for trying the benchmark out; names of figures follow them."""
     parser.add_argument("--objects", type=int, default=1000, metavar="N", help="ModelServers at once (default 1000)")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="rounds with that many (default 2)")
-    parser.add_argument("--steady", type=float, default=60, metavar="SECONDS", help="length of the steady state (default 60)")
+    parser.add_argument("--steady", type=float, default=60, metavar="SECONDS", help="steady state (default 60)")
 
 
 def measure(options: argparse.Namespace) -> Report:
@@ -59,7 +59,10 @@ async def _measure(plane: ControlPlane, options: argparse.Namespace) -> Report:
         },
     )
     async with client.connect(plane, BARE) as connection:
-        bench = _Bench(Laboratory(plane, connection), report, options)
+        laboratory = Laboratory(plane, connection)
+        await laboratory.install_crds()
+        await laboratory.namespace(NAMESPACE)
+        bench = _Bench(laboratory, report, options)
         await bench.rounds(_SMALL, _SMALL_ROUNDS)
         await bench.rounds(count, options.rounds, bench.live_with)
     return report
@@ -166,7 +169,7 @@ class _Bench:
         values["create_p99_ms"] = Figure.of(percentile(latencies, 99))
 
     async def _writes_during(self, namespace: str, time_passes: Awaitable[None]) -> tuple[list[Write], int]:
-        """The operator's writes in ``namespace`` while ``time_passes``, and at most how many of them changed nothing."""
+        """The operator's writes in ``namespace`` while ``time_passes``; at most how many of them changed nothing."""
         known = len(self.lab.writes(namespace))
         before = await self.lab.versions(namespace)
         await time_passes

@@ -70,7 +70,8 @@ def machine() -> str:
     """This machine in words: what figures may be compared with."""
     cores = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{cores} cores of {_processor()}, {memory:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}"
+    software = f"Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{cores} cores of {_processor()}, {memory:.0f} GiB, {software}"
 
 
 def _processor() -> str:

@@ -8,10 +8,8 @@ from collections.abc import Awaitable, Callable
 from e2e.cluster.errors import ClusterError
 
 
-async def until(
-    condition: Callable[[], Awaitable[bool]], what: str, *, timeout: float, interval: float
-) -> None:
-    """Ask ``condition`` every ``interval`` seconds until it holds; raise an error that names ``what`` at the deadline."""
+async def until(condition: Callable[[], Awaitable[bool]], what: str, *, timeout: float, interval: float) -> None:
+    """Ask ``condition`` every ``interval`` seconds until it holds; at the deadline raise an error that names ``what``."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while not await condition():

@@ -208,5 +208,5 @@ def test_every_flag_that_is_emitted_is_one_that_the_version_knows(version: str) 
         },
     }  # fmt: skip
     flags = {argument.partition("=")[0] for argument in launch("VLLM", **everything).args if argument.startswith("-")}
-    assert len(flags) == 19
+    assert len(flags) == 20
     assert flags <= FLAGS[version]
