@@ -1,7 +1,8 @@
-"""What the measurements of ``reconcile.py`` are made of: a namespace, a fleet in it, the moment at which all is there."""
+"""What ``reconcile.py`` measures with: a namespace, a fleet in it, and the moment at which all of it is there."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _WRITTEN_KINDS = ("ModelServer", "Deployment", "Service")
 _QUIET_WRITES = 4
 """Writes to etcd in a second that are no more than Leases."""
+
+_QUIET_CPU = 0.15
+"""CPU seconds in a second that are no more than housekeeping."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Laboratory:
             name = body["metadata"]["name"]
 
             async def established(path: str = f"{path}/{name}") -> bool:
-                conditions = (await self.client.get(path)).get("status", {}).get("conditions", [])
+                conditions = (await self.client.get(path))["status"]["conditions"] or ()
                 return any((c["type"], c["status"]) == ("Established", "True") for c in conditions)
 
             await until(established, f"CRD {name} is established", timeout=30, interval=0.1)
@@ -117,15 +121,16 @@ class Laboratory:
         await until(written, what, timeout=60 + len(members) / 5, interval=interval)
 
     async def wait_quiet(self) -> None:
-        """Wait until the controllers have caught up: hardly anything is written to etcd any more, by anybody."""
-        before = await self._revision()
+        """Wait until the control plane has caught up: it writes hardly anything to etcd any more, and computes little."""
+        state = await self._activity()
 
         async def quiet() -> bool:
-            nonlocal before
-            last, before = before, await self._revision()
-            return before - last <= _QUIET_WRITES
+            nonlocal state
+            await asyncio.sleep(1)
+            (revision, cpu), state = state, await self._activity()
+            return state[0] - revision <= _QUIET_WRITES and state[1] - cpu <= _QUIET_CPU
 
-        await until(quiet, "the control plane is quiet", timeout=300, interval=1.0)
+        await until(quiet, "the control plane is quiet", timeout=300, interval=0)
 
     async def versions(self, namespace: str) -> dict[Target, str]:
         """The resourceVersion of each ModelServer and child."""
@@ -164,9 +169,10 @@ class Laboratory:
                 f"{len(behind)} status are out of date, such as {min(missing, default=None) or min(behind)}"
             )
 
-    async def _revision(self) -> int:
+    async def _activity(self) -> tuple[int, float]:
+        """Writes to etcd by anybody, and CPU seconds of the control plane, so far."""
         answer = await self.client.get("/api/v1/namespaces?limit=1")
-        return int(answer["metadata"]["resourceVersion"])
+        return int(answer["metadata"]["resourceVersion"]), self._plane_cpu()
 
     def _plane_cpu(self) -> float:
         return sum(self.plane.cpu_seconds().values())

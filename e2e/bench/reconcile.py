@@ -63,6 +63,7 @@ async def _measure(plane: ControlPlane, options: argparse.Namespace) -> Report:
         await laboratory.install_crds()
         await laboratory.namespace(NAMESPACE)
         bench = _Bench(laboratory, report, options)
+        await bench.quiet()
         await bench.rounds(_SMALL, _SMALL_ROUNDS)
         await bench.rounds(count, options.rounds, bench.live_with)
     return report
@@ -92,7 +93,7 @@ class _Bench:
     async def _bare(self, name: str, count: int) -> Converged:
         with step(f"bare client, {count} ModelServers"):
             result = await self.lab.by_bare_client(f"bare-{name}", count)
-        await self._quiet()
+        await self.quiet()
         return result
 
     async def _operated(self, name: str, count: int, at_last: AtLast | None) -> Converged:
@@ -100,13 +101,14 @@ class _Bench:
         async with operator(self.lab.plane, namespace) as running:
             with step(f"operator, {count} ModelServers"):
                 result = await self.lab.by_operator(running, namespace, count)
-            await self._quiet()
+            await self.quiet()
             if at_last:
                 await at_last(running, namespace)
         return result
 
-    async def _quiet(self) -> None:
-        with step("controllers catch up"):
+    async def quiet(self) -> None:
+        """Wait for what the control plane still has to do."""
+        with step("control plane catches up"):
             await self.lab.wait_quiet()
 
     def _record(self, count: int, bare: list[Converged], operated: list[Converged]) -> None:

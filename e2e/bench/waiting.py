@@ -9,7 +9,7 @@ from e2e.cluster.errors import ClusterError
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, *, timeout: float, interval: float) -> None:
-    """Ask ``condition`` every ``interval`` seconds until it holds; at the deadline raise an error that names ``what``."""
+    """Ask ``condition`` every ``interval`` seconds until it holds; raise an error that names ``what`` when late."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while not await condition():

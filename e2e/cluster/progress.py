@@ -1,17 +1,19 @@
 """Progress on standard error: what is being done, for how long, and what took how long.
 
-On a terminal the running step rewrites its line; elsewhere (a CI log) it prints a line every quarter of a minute.
+On a terminal the running step rewrites its line every second; elsewhere (a CI log) it prints one four times a minute,
+so that a long step never looks like a hang.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_LINE_EVERY_S = 15.0
-_REDRAW_EVERY_S = 0.2
+_CLEAR_LINE = "\r\x1b[K"
+_WIDTH = 110
 
 
 class Step:
@@ -19,26 +21,31 @@ class Step:
 
     def __init__(self, title: str) -> None:
         self.title = title
+        self._detail = ""
         self._started = time.monotonic()
-        self._shown = self._started
         self._terminal = sys.stderr.isatty()
+        self._ended = threading.Event()
+        self._reporter = threading.Thread(target=self._report, daemon=True)
+        self._reporter.start()
 
     def update(self, detail: str) -> None:
-        """Show what the step is at."""
-        now = time.monotonic()
-        if now - self._shown < (_REDRAW_EVERY_S if self._terminal else _LINE_EVERY_S):
-            return
-        self._shown = now
-        text = f"  … {self.title} {now - self._started:.0f} s: {detail}"
-        self._print(f"\r\x1b[K{text[:110]}" if self._terminal else text + "\n")
+        """Say what the step is at; shown with the next report."""
+        self._detail = detail
 
     def finish(self, mark: str) -> None:
-        line = f"  {mark} {self.title} ({time.monotonic() - self._started:.1f} s)\n"
-        self._print(f"\r\x1b[K{line}" if self._terminal else line)
+        """Stop reporting and print how long it took."""
+        self._ended.set()
+        self._reporter.join()
+        self._print(f"  {mark} {self.title} ({time.monotonic() - self._started:.1f} s)\n")
 
-    @staticmethod
-    def _print(text: str) -> None:
-        sys.stderr.write(text)
+    def _report(self) -> None:
+        while not self._ended.wait(1 if self._terminal else 15):
+            elapsed = f"{time.monotonic() - self._started:.0f} s"
+            text = f"  … {self.title}: {', '.join(filter(None, (elapsed, self._detail)))}"[:_WIDTH]
+            self._print(text if self._terminal else text + "\n")
+
+    def _print(self, text: str) -> None:
+        sys.stderr.write((_CLEAR_LINE if self._terminal else "") + text)
         sys.stderr.flush()
 
 

@@ -1,7 +1,7 @@
 """Dockerfiles without Docker: buildah in chroot isolation, with a storage of its own that also keeps the layer cache.
 
-Each call runs in a mount and process namespace of its own. When it ends, also by Ctrl-C or SIGKILL, the kernel takes all
-of its overlay mounts and child processes with it, so that nothing can be left behind on the machine.
+Each call runs in a mount and process namespace of its own. When it ends, also by Ctrl-C or SIGKILL, the kernel takes
+all of its overlay mounts and child processes with it, so that nothing can be left behind on the machine.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def _mirror() -> str:
         run(["apt-get", "update"])
         found = run(query).split()
     if not found:
-        raise BuildError("apt knows no Debian mirror: the images are made of Debian's packages, so build them on Debian")
+        raise BuildError("apt knows no Debian mirror: the images are made of Debian's packages, so build on Debian")
     return found[0]
 
 

@@ -80,9 +80,7 @@ def _write(path: Path, shape: Shape, name: str, seed: int) -> None:
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
-    writer.add_token_types(
-        [gguf.TokenType.CONTROL if token in SPECIAL else gguf.TokenType.NORMAL for token in tokens]
-    )
+    writer.add_token_types([gguf.TokenType.CONTROL if token in SPECIAL else gguf.TokenType.NORMAL for token in tokens])
     writer.add_token_merges(merges)
     writer.add_bos_token_id(SPECIAL.index("<s>"))
     writer.add_eos_token_id(SPECIAL.index("<|im_end|>"))

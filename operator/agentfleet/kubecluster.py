@@ -31,6 +31,9 @@ _LISTING_ATTEMPTS = 3
 _LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
 _REJECTED = (400, 403, 413, 422)
+_REJECTED_RETRY = 30.0
+"""Seconds until a refused request is tried again: what refused it, such as a quota or a policy, may be gone by then."""
+
 _PASSING = (401, 403, 408, 425, 429)  # 401: the token is being rotated
 _UNTYPED = "failed to create typed patch object"
 """What the server says, with status 500, to a patch that its schema cannot hold: trying again cannot help."""
@@ -265,7 +268,7 @@ def error_of(what: str, status: int, data: bytes) -> Exception:
         return _SPECIFIC[status](message)
     passing = _TERMINATING in causes or _DENIED.search(message)
     if (status in _REJECTED and not passing) or (status == 500 and _UNTYPED in message):
-        return InvalidSpec("Rejected", message)
+        return InvalidSpec("Rejected", message, after=_REJECTED_RETRY)
     if status >= 500 or status in _PASSING:
         return Transient(message)
     return RuntimeError(message)

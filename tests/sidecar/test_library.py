@@ -224,6 +224,16 @@ async def test_a_broken_engine_is_not_the_models_fault(world: Start) -> None:
         assert len(at.ollama.did("/api/pull")) == 1
 
 
+async def test_an_answer_that_nobody_expects_does_not_end_the_sidecar(world: Start) -> None:
+    """It would end a drain as well, and cut the requests that the drain waits for."""
+    ollama = FakeOllama()
+    ollama.tags = {"tiny:latest": None}  # type: ignore[dict-item]
+    async with world(ollama=ollama, recheck=0.01) as at:
+        ollama.pull_events = [{"status": "pulling", "digest": "d", "total": "much"}]
+        await at.until("Failed")
+        assert at.library.statuses()[0].reason == "InternalError"
+
+
 async def test_a_restarted_engine_gets_its_models_into_memory_again(listening: Any) -> None:
     fake = FakeOllama()
     async with listening(fake.application()) as port:

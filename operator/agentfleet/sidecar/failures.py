@@ -18,6 +18,7 @@ ENGINE_TOO_OLD = "EngineTooOld"
 OUT_OF_MEMORY = "OutOfMemory"
 PULL_FAILED = "PullFailed"
 LOAD_FAILED = "LoadFailed"
+INTERNAL_ERROR = "InternalError"
 
 _PULL_REASONS: tuple[tuple[str, str], ...] = (
     ("file does not exist", MODEL_NOT_FOUND),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from agentfleet.sidecar.engines.base import EngineUnavailable, Health
 from agentfleet.sidecar.engines.ollama import Ollama
-from agentfleet.sidecar.failures import PULL_FAILED, ModelFailed, retry_delay
+from agentfleet.sidecar.failures import INTERNAL_ERROR, PULL_FAILED, ModelFailed, retry_delay
 from agentfleet.sidecar.models import LoadedModel, ModelState, ModelStatus, Step, full_name, next_step
 from agentfleet.sidecar.pull import PullProgress
 from agentfleet.sidecar.weights import ENGINE_STARTING
@@ -144,6 +144,11 @@ class Keeper:
             self.status = self.status.failed(failure)
             log.warning("model %s: %s; next try in %.0f s", self._served.source, failure, delay)
             return delay
+        except Exception:
+            # A bug. The process must outlive it: if it ended now, a drain in progress would end with it and cut requests.
+            log.exception("model %s", self._served.source)
+            self.status = self.status.failed(ModelFailed(INTERNAL_ERROR, "see the sidecar's log; this is a bug"))
+            return retry_delay(INTERNAL_ERROR, 6)
         self._failures = 0
         return self._options.recheck
 

@@ -40,7 +40,7 @@ class PullProgress:
 
     def _layer(self, event: Mapping[str, Any]) -> int:
         """A layer's first event may tell what an earlier pull left on disk: that did not arrive now."""
-        digest, completed, size = event["digest"], int(event.get("completed", 0)), int(event["total"])
+        digest, completed, size = event["digest"], int(event.get("completed") or 0), int(event["total"] or 0)
         before = self.layers.get(digest)
         self.layers[digest] = (completed, size)
         return max(0, completed - before[0]) if before else 0

@@ -95,7 +95,12 @@ class Ollama:
             raise EngineUnavailable(
                 f"{method} {path} of Ollama answered {response.status_code}: {_error_text(response)}"
             )
-        content: dict[str, Any] = response.json() if response.content else {}
+        try:
+            content = response.json() if response.content else {}
+        except ValueError as error:
+            raise EngineUnavailable(f"{method} {path} of Ollama answered no JSON: {response.text[:200]}") from error
+        if not isinstance(content, dict):
+            raise EngineUnavailable(f"{method} {path} of Ollama answered no object: {response.text[:200]}")
         return content
 
     async def _send(
