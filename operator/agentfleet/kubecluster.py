@@ -149,7 +149,10 @@ class KubeCluster:
         """A consistent listing of each watched namespace; the oldest of their versions speaks for all."""
         known = KINDS[kind]
         scopes = self._namespaces if known.namespaced and self._namespaces else ("",)
-        listings = [await self._list_scope(known, namespace) for namespace in scopes]
+        try:
+            listings = [await self._list_scope(known, namespace) for namespace in scopes]
+        except NotFound as error:
+            raise NotFound(f"{known.plural}.{known.group} is not served: install the CRDs, or upgrade them") from error
         return Listing(
             resource_version=min(listing.resource_version for listing in listings),
             items=tuple(item for listing in listings for item in listing.items),

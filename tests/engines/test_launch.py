@@ -24,7 +24,7 @@ def test_vllm_at_its_least() -> None:
     started = launch("VLLM")
     assert started.command == ("vllm", "serve")
     assert started.args == (
-        "/models/acme--chat-7b",
+        "/models/acme--chat-7b-5001c789",
         "--served-model-name",
         "phi",
         "acme--chat-7b",

@@ -8,11 +8,15 @@ from agentfleet.engines.sources import Source, parse_source, path_in_pod
 @pytest.mark.parametrize(
     ("uri", "source", "path"),
     [
-        ("hf://acme/chat@v1", Source("hf", repository="acme/chat", revision="v1"), "/models/acme--chat"),
+        (
+            "hf://acme/chat@v1",
+            Source("hf", repository="acme/chat", revision="v1", folder="acme--chat-6d9164d5"),
+            "/models/acme--chat-6d9164d5",
+        ),
         (
             "hf://acme/chat/q4/model.gguf",
-            Source("hf", repository="acme/chat", file="q4/model.gguf"),
-            "/models/acme--chat/q4/model.gguf",
+            Source("hf", repository="acme/chat", file="q4/model.gguf", folder="acme--chat-32a83305"),
+            "/models/acme--chat-32a83305/q4/model.gguf",
         ),
         ("pvc://models/a/b.gguf", Source("pvc", claim="models", file="a/b.gguf"), "/models/a/b.gguf"),
         ("file:///srv/models/tiny.gguf", Source("file", file="/srv/models/tiny.gguf"), "/models/tiny.gguf"),
@@ -29,3 +33,9 @@ def test_forms(uri: str, source: Source, path: str) -> None:
 def test_other_forms_are_refused_by_name(uri: str) -> None:
     with pytest.raises(ValueError, match=r"model\.uri"):
         parse_source(uri)
+
+
+def test_files_and_revisions_of_one_repository_have_folders_of_their_own() -> None:
+    """The loader clears what another source left in its folder, so no two may share one."""
+    uris = ["hf://a/b", "hf://a/b@v1", "hf://a/b/one.gguf", "hf://a/b/two.gguf", "hf://a/b/two.gguf@v1"]
+    assert len({parse_source(uri).folder for uri in uris}) == len(uris)

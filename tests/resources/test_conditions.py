@@ -6,6 +6,7 @@ from pathlib import Path
 
 import agentfleet
 from agentfleet.resources.conditions import HINTS, explain, merge_conditions
+from agentfleet.sidecar import failures
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
@@ -49,3 +50,10 @@ def test_every_reason_in_the_code_is_in_the_table() -> None:
                     used.add(first.value)
     assert used
     assert used <= HINTS.keys()
+
+
+def test_every_reason_of_the_sidecar_and_the_loader_is_in_the_table() -> None:
+    """They are copied into status as they come."""
+    reasons = {value for name, value in vars(failures).items() if name.isupper() and isinstance(value, str)}
+    assert "ModelGated" in reasons
+    assert reasons <= HINTS.keys()

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,16 +69,15 @@ def load(capfd: pytest.CaptureFixture[str]) -> Iterator[Load]:
     os.environ |= environment
 
 
-def failure(target: Path) -> dict[str, str]:
-    told: dict[str, str] = json.loads((target.parent / "termination-log").read_text())
+def failure(target: Path) -> Any:
+    told = json.loads((target.parent / "termination-log").read_text())
     progress = json.loads((target / ".agentfleet/progress.json").read_text())
     assert (progress["state"], progress["reason"]) == ("Failed", told["reason"])
     return told
 
 
-def marker(target: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((target / ".agentfleet/complete.json").read_text())
-    return content
+def marker(target: Path) -> Any:
+    return json.loads((target / ".agentfleet/complete.json").read_text())
 
 
 @pytest.fixture
@@ -146,12 +144,11 @@ def test_cut_connections_are_resumed_in_process(load: Load, hub: Any, target: Pa
     assert [int(r.removeprefix("bytes=").rstrip("-")) for r in hub.ranges[1:]] == sorted([500_000, 800_000])
 
 
-def test_a_killed_loader_is_resumed_by_the_next(load: Load, hub: Any, target: Path) -> None:
-    """What huggingface_hub alone would not do."""
+def test_a_killed_loader_is_resumed_by_the_next(load: Load, until: Any, hub: Any, target: Path) -> None:
     hub.files = {"tiny.gguf": GGUF}
     hub.cuts = [1_500_000, *[0] * 100]
     process = start(hub, target, "hf://org/tiny/tiny.gguf")
-    _until(lambda: len(hub.ranges) >= 2)
+    until(lambda: len(hub.ranges) >= 2)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=5)
     assert process.returncode == 128 + signal.SIGTERM
@@ -169,6 +166,16 @@ def test_a_server_that_ignores_ranges_is_read_from_the_start(load: Load, hub: An
     hub.ignore_ranges = True
     load(hub, target, "hf://org/tiny/tiny.gguf")
     assert (target / "tiny.gguf").read_bytes() == GGUF
+
+
+def test_a_file_that_plain_http_does_not_serve_comes_by_the_library(
+    load: Load, hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentfleet.sidecar.sources.huggingface.PLAIN_HTTP_LIMIT", 1000)
+    hub.files = {"q4/tiny.gguf": GGUF}
+    load(hub, target, "hf://org/tiny/q4/tiny.gguf")
+    assert (target / "q4/tiny.gguf").read_bytes() == GGUF
+    assert not (target / ".agentfleet/scratch").exists()
 
 
 def test_a_short_outage_is_waited_out(load: Load, hub: Any, target: Path) -> None:
@@ -236,10 +243,12 @@ def test_a_wrong_checksum_is_found_before_the_first_byte(load: Load, hub: Any, t
 
 
 def test_a_wrong_checksum_of_a_file_that_lists_none_removes_it(load: Load, hub: Any, target: Path) -> None:
-    hub.files = {"tiny.bin": GGUF}
+    hub.files = {"tiny.bin": GGUF, "config.json": b"{}"}
     load(hub, target, "hf://org/tiny/tiny.bin", "--sha256", "0" * 64, code=1)
     assert failure(target)["reason"] == "ChecksumMismatch"
     assert not (target / "tiny.bin").exists()
+    load(hub, target, "hf://org/tiny", "--sha256", "0" * 64, code=1)
+    assert failure(target)["reason"] == "BadSource", "a checksum of two files makes no sense"
 
 
 def test_content_that_is_not_what_the_hub_lists_is_refused(load: Load, hub: Any, target: Path) -> None:
@@ -251,12 +260,6 @@ def test_content_that_is_not_what_the_hub_lists_is_refused(load: Load, hub: Any,
     hub.broken = {}
     load(hub, target, "hf://org/tiny/tiny.gguf")
     assert (target / "tiny.gguf").read_bytes() == GGUF
-
-
-def test_a_checksum_of_a_snapshot_makes_no_sense(load: Load, hub: Any, target: Path) -> None:
-    hub.files = dict(SNAPSHOT)
-    load(hub, target, "hf://org/tiny", "--sha256", "0" * 64, code=1)
-    assert failure(target)["reason"] == "BadSource"
 
 
 def test_another_model_replaces_the_first(load: Load, hub: Any, target: Path) -> None:
@@ -282,24 +285,16 @@ def test_names_that_leave_the_target_are_refused(load: Load, hub: Any, target: P
     assert not (target.parent / "escaped.gguf").exists()
 
 
-def test_two_loaders_share_one_download(hub: Any, target: Path) -> None:
+def test_two_loaders_share_one_download(until: Any, hub: Any, target: Path) -> None:
     hub.files = dict(SNAPSHOT)
     hub.hold = threading.Event()
     first = start(hub, target, "hf://org/tiny")
-    _until(hub.contents)
+    until(hub.contents)
     second = start(hub, target, "hf://org/tiny")
     assert second.stderr is not None
     assert "another loader holds the cache" in second.stderr.readline()
     hub.hold.set()
     assert (first.wait(20), second.wait(20)) == (0, 0)
-    first.communicate()
-    second.communicate()
+    _ = first.communicate(), second.communicate()
     assert len(hub.contents()) == 3
     assert not list((target.parent / "home").iterdir()), "the home folder is read-only in a pod"
-
-
-def _until(condition: Any, timeout: float = 20) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true in time"
-        time.sleep(0.02)

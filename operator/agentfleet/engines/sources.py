@@ -1,5 +1,6 @@
 """Model URIs: what they name, and where the model then lies in the pod. Pure."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -19,6 +20,8 @@ class Source:
     """pvc: the claim."""
     reference: str = ""
     """ollama: what Ollama is asked to pull."""
+    folder: str = ""
+    """hf: folder of the download; its own for each file and revision, since caches are shared by many ModelServers."""
 
     @property
     def downloaded(self) -> bool:
@@ -37,7 +40,8 @@ def parse_source(uri: str) -> Source:
         repository, _, file = remainder.partition("/")
         if not owner or not repository:
             raise ValueError(f"model.uri {uri!r} names no repository: write hf://owner/repo")
-        return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision)
+        folder = f"{owner}--{repository}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
+        return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision, folder=folder)
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
         return Source(scheme, claim=claim, file=path)
@@ -51,7 +55,7 @@ def parse_source(uri: str) -> Source:
 def path_in_pod(source: Source, models_dir: str) -> str:
     """Where the engine finds the model."""
     if source.scheme == "hf":
-        folder = f"{models_dir}/{source.repository.replace('/', '--')}"
+        folder = f"{models_dir}/{source.folder}"
         return f"{folder}/{source.file}" if source.file else folder
     if source.scheme == "pvc":
         return str(PurePosixPath(models_dir) / source.file) if source.file else models_dir

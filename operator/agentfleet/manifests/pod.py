@@ -187,7 +187,7 @@ def _sidecar_container(
 
 def _loader_container(server: ModelServer, settings: Settings, image: str) -> dict[str, Any]:
     source = parse_source(server.spec.model.uri)
-    target = f"{MODELS_DIR}/{source.repository.replace('/', '--')}"
+    target = f"{MODELS_DIR}/{source.folder}"
     args = ["loader", f"--source={server.spec.model.uri}", f"--target={target}", f"--state-dir={STATE_DIR}"]
     if server.spec.model.sha256:
         args.append(f"--sha256={server.spec.model.sha256}")

@@ -36,6 +36,8 @@ class Cache:
         self.folder = target / FOLDER
         self._marker = self.folder / "complete.json"
         self._journal = self.folder / "installed.json"
+        self.scratch = self.folder / "scratch"
+        """For files of client libraries; gone when the folder is complete."""
         self._partial = self.folder / "partial"
         self._journalling = threading.Lock()
 
@@ -118,6 +120,8 @@ class Cache:
     def finish(self, source: str, resolved: Resolved, sha256: str | None) -> None:
         """Marks the folder as complete; from now on a loader with this source does nothing."""
         shutil.rmtree(self._partial)
+        if self.scratch.exists():
+            shutil.rmtree(self.scratch)
         marker = {
             "source": source,
             "revision": resolved.revision,

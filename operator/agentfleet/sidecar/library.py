@@ -145,7 +145,7 @@ class Keeper:
             log.warning("model %s: %s; next try in %.0f s", self._served.source, failure, delay)
             return delay
         except Exception:
-            # A bug. The process must outlive it: if it ended now, a drain in progress would end with it and cut requests.
+            # A bug. The process must outlive it: a drain in progress would end with it, and requests be cut.
             log.exception("model %s", self._served.source)
             self.status = self.status.failed(ModelFailed(INTERNAL_ERROR, "see the sidecar's log; this is a bug"))
             return retry_delay(INTERNAL_ERROR, 6)

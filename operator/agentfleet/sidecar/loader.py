@@ -71,7 +71,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def load(options: argparse.Namespace, report: Report) -> None:
     """Makes the target complete; ModelFailed says why it cannot be."""
     cache = Cache(options.target)
-    access = Access(cache.folder / "scratch", _token(options.token_file), options.endpoint)
+    access = Access(cache.scratch, _token(options.token_file), options.endpoint)
     source = open_source(options.source, access)
     with closing(source), cache.locked(waiting=report.waiting):
         if marker := cache.complete(options.source, options.sha256):
