@@ -6,6 +6,7 @@ one per node is the root of that kubelet's pods, because two kubelets on one roo
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,11 +94,12 @@ def _is_v2(tree: Path) -> bool:
 
 
 def _below(top: Path) -> Iterator[Path]:
-    return (path for path in top.rglob("*") if path.is_dir())
+    # os.walk, because it passes over what disappears meanwhile: runtimes remove the groups of ended containers.
+    return (Path(folder, name) for folder, names, _ in os.walk(top) for name in names)
 
 
 def _members(group: Path) -> list[int]:
     try:
         return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
-    except (FileNotFoundError, OSError):
+    except OSError:  # no such file, or no such device while the group is being removed: either way nobody is in it
         return []

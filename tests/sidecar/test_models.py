@@ -6,6 +6,7 @@ from agentfleet.sidecar.engines.base import Health
 from agentfleet.sidecar.failures import ModelFailed, load_failure, pull_failure, retry_delay
 from agentfleet.sidecar.models import ModelState, ModelStatus, Step, full_name, next_step
 from agentfleet.sidecar.progress import Progress
+from agentfleet.sidecar.supervisor import Status
 from agentfleet.sidecar.weights import status_of
 
 S, A = "smollm2:135m", "small:latest"
@@ -102,7 +103,31 @@ def test_a_state_does_not_inherit_the_reason_of_the_last() -> None:
         "digest": "sha256:1",
         "size": 9,
     }
-    assert failed.to(ModelState.READY) == ModelStatus("m", ModelState.READY, digest="sha256:1", size=9)
+    assert failed.to(ModelState.READY) == ModelStatus("m", ModelState.READY, digest="sha256:1", size=9, settled=True)
+
+
+@pytest.mark.parametrize(
+    ("main", "other", "ready"),
+    [
+        ([ModelState.READY], [ModelState.READY], True),
+        ([ModelState.READY], [ModelState.DOWNLOADING], False),
+        ([ModelState.READY], [ModelState.FAILED], True),
+        ([ModelState.READY], [ModelState.FAILED, ModelState.DOWNLOADING], True),
+        ([ModelState.FAILED], [ModelState.READY], False),
+        ([ModelState.READY, ModelState.DOWNLOADING], [ModelState.READY], False),
+    ],
+)
+def test_a_model_that_cannot_be_had_keeps_no_other_from_serving(
+    main: list[ModelState], other: list[ModelState], ready: bool
+) -> None:
+    models = []
+    for history in (main, other):
+        status = ModelStatus("m")
+        for state in history:
+            status = status.to(state)
+        models.append(status)
+    assert Status("Ollama", None, Health.SERVING, tuple(models)).ready is ready
+    assert not Status("Ollama", None, Health.LOADING, tuple(models)).ready
 
 
 LOADING = Progress("Downloading", bytes=5, total=10, percent=50)

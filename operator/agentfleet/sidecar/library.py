@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agentfleet.sidecar.engines.base import EngineUnavailable, Health
 from agentfleet.sidecar.engines.ollama import Ollama
@@ -178,9 +178,7 @@ class Keeper:
         )
         if step is not Step.PULL and (found := tags.get(source) or tags.get(alias)):
             self._verified = found[0]
-            self.status = ModelStatus(
-                self.status.name, self.status.state, self.status.progress_percent, digest=found[0], size=found[1]
-            )
+            self.status = replace(self.status, reason=None, message=None, digest=found[0], size=found[1])
         return step
 
     async def _take(self, step: Step) -> None:

@@ -30,6 +30,8 @@ class ModelStatus:
     message: str | None = None
     digest: str | None = None
     size: int | None = None
+    settled: bool = False
+    """True once it has been Ready or Failed: whether it can be had is known. Not told to anybody."""
 
     def to(
         self,
@@ -40,7 +42,14 @@ class ModelStatus:
         message: str | None = None,
     ) -> "ModelStatus":
         """The same model in `state`. What described the earlier state does not outlive it; identity does."""
-        return replace(self, state=state, progress_percent=progress_percent, reason=reason, message=message)
+        return replace(
+            self,
+            state=state,
+            progress_percent=progress_percent,
+            reason=reason,
+            message=message,
+            settled=self.settled or state in (ModelState.READY, ModelState.FAILED),
+        )
 
     def failed(self, failure: ModelFailed) -> "ModelStatus":
         """The same model, failed; the progress stays, because the bytes do."""

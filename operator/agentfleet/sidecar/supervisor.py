@@ -47,8 +47,13 @@ class Status:
 
     @property
     def ready(self) -> bool:
-        """True when the engine serves and every model is in place."""
-        return self.health is Health.SERVING and all(model.state is ModelState.READY for model in self.models)
+        """True when the engine serves, the first model (model.uri) is in place, and the others are or have failed.
+
+        One that cannot be had must not keep the pod from serving the others.
+        """
+        if self.health is not Health.SERVING or self.models[0].state is not ModelState.READY:
+            return False
+        return all(model.settled for model in self.models)
 
     def as_json(self, in_flight: int | None) -> dict[str, Any]:
         """The contract of /status."""

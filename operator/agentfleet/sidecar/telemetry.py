@@ -72,7 +72,7 @@ class _GaugeCollector(Collector):
         if self.current is None:
             return
         status = self.current.status
-        yield _gauge("ready", "1 when the engine serves and every model is in place.", float(status.ready))
+        yield _gauge("ready", "1 while the pod may serve.", float(status.ready))
         yield _gauge("in_flight", "Requests that the engine has queued or in work.", self.current.in_flight)
         tally = Tally(model.state for model in status.models)
         models = GaugeMetricFamily(PREFIX + "models", "Models by state.", labels=["state"])

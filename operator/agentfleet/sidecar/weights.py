@@ -1,6 +1,7 @@
 """The one model of an engine that reads weights from disk (vLLM, llama-server): what the loader and the engine say."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from agentfleet.sidecar import progress
@@ -47,7 +48,7 @@ class Weights:
 def status_of(status: ModelStatus, loading: progress.Progress | None, health: Health) -> ModelStatus:
     """What is known of the model. Pure. A serving engine has its weights, whatever a file of an earlier pod says."""
     if loading is not None:
-        status = ModelStatus(status.name, status.state, digest=loading.digest, size=loading.total)
+        status = replace(status, digest=loading.digest, size=loading.total)
     if health is Health.SERVING:
         return status.to(ModelState.READY)
     if loading is None or loading.state == "Complete" or health is Health.LOADING:
