@@ -37,6 +37,13 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
 
+def block(seconds: float) -> None:
+    """What a computation that long would do to the running loop."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _VirtualLoop)
+    loop._jumping.now += seconds
+
+
 def run(scenario: Coroutine[Any, Any, T]) -> T:
     """The result of `scenario`, in virtual time."""
     with asyncio.Runner(loop_factory=_VirtualLoop) as runner:

@@ -121,7 +121,7 @@ class Laboratory:
         await until(written, what, timeout=60 + len(members) / 5, interval=interval)
 
     async def wait_quiet(self) -> None:
-        """Wait until the control plane has caught up: it writes hardly anything to etcd any more, and computes little."""
+        """Wait until the control plane has caught up: it writes hardly anything any more, and computes little."""
         state = await self._activity()
 
         async def quiet() -> bool:

@@ -14,6 +14,7 @@ from agentfleet.settings import PREFIX
 from e2e.bench.control_plane import ControlPlane, free_ports
 from e2e.bench.process import Process, running
 from e2e.bench.waiting import until
+from e2e.cluster.errors import ClusterError
 
 OPERATOR = "system:serviceaccount:agentfleet-system:agentfleet"
 """Its user name, as in a cluster."""
@@ -84,5 +85,8 @@ async def operator(plane: ControlPlane, namespace: str) -> AsyncIterator[Operato
     with running("operator", argv, plane.folder, environment) as process:
         async with aiohttp.ClientSession(trust_env=False) as session:
             found = Operator(process, port, session)
-            await found.wait_warm()
-            yield found
+            try:
+                await found.wait_warm()
+                yield found
+            except ClusterError as error:
+                raise ClusterError(f"{error}. The operator's log ends: {process.log_tail()}") from error

@@ -44,8 +44,12 @@ class Process:
     def expect_running(self) -> None:
         """Raise with the end of its log when it has ended."""
         if self._child.poll() is not None:
-            tail = " / ".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:])
-            raise ClusterError(f"{self.name} ended with {self._child.returncode}; its log ends: {tail or '(nothing)'}")
+            raise ClusterError(f"{self.name} ended with {self._child.returncode}; its log ends: {self.log_tail()}")
+
+    def log_tail(self, lines: int = 3) -> str:
+        """The last lines of its log, joined to one."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return " / ".join(text.splitlines()[-lines:]) or "(nothing)"
 
     def kill(self) -> None:
         """End it as a crash would."""

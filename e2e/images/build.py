@@ -111,7 +111,9 @@ def _ollama(progress: Progress) -> Image:
         root = context / "root"
         debian.root(root, ENGINE_RELEASE, OLLAMA_PACKAGES)
         _add_shell(root)
-        program = cache.entry("ollama-program", cache.digest(module, *OLLAMA_HEADERS), compile_program)
+        # Apart from the image: minutes to compile, and a new Dockerfile or release of Debian changes nothing about it.
+        compiled_from = cache.digest(module / "go.mod", module / "go.sum", *OLLAMA_HEADERS)
+        program = cache.entry("ollama-program", compiled_from, compile_program)
         shutil.copy(program, root / "bin" / "ollama")
 
     module, package = FOLDER / "ollama", "github.com/ollama/ollama"

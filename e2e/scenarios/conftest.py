@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect
+from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, wait_until
 from e2e.scenarios import kube as api
 from e2e.scenarios.kube import Kube
 from e2e.scenarios.operators import Operators, faults
@@ -46,10 +45,12 @@ def full() -> bool:
 
 @pytest.fixture(scope="session")
 def kube(cluster: Cluster) -> Iterator[Kube]:
-    """The API server. At the end it is waited until no scenario has left anything."""
+    """The API server, without anything of an earlier run. At the end nothing of this one is left either."""
     with api.connect(cluster) as connection:
+        _sweep(connection)
         yield connection
-        _wait_gone(connection, timeout=120)
+        if os.environ.get("AGENTFLEET_E2E_THROWAWAY") != "1":  # else the cluster itself is about to go
+            _sweep(connection)
 
 
 @pytest.fixture(scope="session")
@@ -62,17 +63,14 @@ def operators(kube: Kube) -> Operators:
 def scenario(request: pytest.FixtureRequest, kube: Kube, operators: Operators) -> Iterator[Scenario]:
     """The scenario of a test's folder, in an empty namespace of its own, with an operator that is ready.
 
-    Its removal is only begun: it goes on while the next scenario runs.
+    Its removal is only begun: the pods drain while the next scenario runs.
     """
     folder = Path(request.path).parent
     namespace = _PREFIX + folder.name.replace("_", "-")
-    if kube.get("Namespace", namespace) is not None:  # an earlier run was cut short
-        kube.delete("Namespace", namespace)
-        _wait_gone(kube, timeout=120)
     kube.create("Namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     operators.wait_ready()
     yield Scenario(kube, operators, folder, namespace)
-    kube.delete("Namespace", namespace)
+    kube.delete_all("ModelServer", namespace)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,12 +82,21 @@ def spotless_log(operators: Operators) -> Iterator[None]:
     assert not found, "in the operator's log:\n" + "\n".join(found[:20])
 
 
-def _wait_gone(kube: Kube, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while left := [each for each in kube.list("Namespace") if each["metadata"]["name"].startswith(_PREFIX)]:
-        going = [each for each in left if "deletionTimestamp" in each["metadata"]]
-        if not going:
-            return  # of a scenario that begins now
-        if time.monotonic() > deadline:
-            raise AssertionError(f"namespaces that do not go away: {[each['status'] for each in going]}")
-        time.sleep(0.5)
+def _sweep(kube: Kube) -> None:
+    """Remove what scenarios have made. Pods first: a namespace that goes with pods in it waits out half their grace."""
+    namespaces = _namespaces(kube)
+    for name in namespaces:
+        kube.delete_all("ModelServer", name)
+    _wait(lambda: [pod["metadata"]["name"] for name in namespaces for pod in kube.list("Pod", name)], "pods")
+    for name in namespaces:
+        kube.delete("Namespace", name)
+    _wait(lambda: _namespaces(kube), "namespaces")
+
+
+def _namespaces(kube: Kube) -> list[str]:
+    names = (namespace["metadata"]["name"] for namespace in kube.list("Namespace"))
+    return [name for name in names if name.startswith(_PREFIX)]
+
+
+def _wait(left: Callable[[], list[str]], what: str) -> None:
+    wait_until(lambda: not left(), f"{what} of scenarios are gone", timeout=180, interval=0.5, hint=lambda: str(left()))

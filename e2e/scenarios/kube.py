@@ -92,6 +92,10 @@ class Kube:
         if response.status_code != 404:
             _content(response)
 
+    def delete_all(self, kind: str, namespace: str) -> None:
+        """Delete all objects of a kind in a namespace, in the background."""
+        _content(self._http.delete(path_of(kind, namespace)))
+
     def text(self, path: str, **query: str) -> str:
         """What the API server answers as text: logs, and pods behind its proxy."""
         response = self._http.get(path, params=query)

@@ -6,7 +6,6 @@ The library gives configuration, authentication and TLS; its generated models an
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
+from agentfleet.apierrors import Expired, NotFound, error_of
 from agentfleet.cluster import Listed, Listing
 from agentfleet.errors import Conflict, InvalidSpec, Transient
 from agentfleet.metrics import Metrics
@@ -29,32 +29,6 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 _LISTING_ATTEMPTS = 3
 
 _LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
-
-_REJECTED = (400, 403, 413, 422)
-_REJECTED_RETRY = 30.0
-"""Seconds until a refused request is tried again: what refused it, such as a quota or a policy, may be gone by then."""
-
-_PASSING = (401, 403, 408, 425, 429)  # 401: the token is being rotated
-_UNTYPED = "failed to create typed patch object"
-"""What the server says, with status 500, to a patch that its schema cannot hold: trying again cannot help."""
-
-_DENIED = re.compile(r'User "[^"]*" cannot \w+ resource')
-"""How the server words a missing permission. Granting it needs no change of the object, and no watch tells of it; and a
-server that has just started denies for a moment what it will grant."""
-
-_TERMINATING = "NamespaceTerminating"
-"""Cause of a 403 that passes: the namespace goes, and our objects with it."""
-
-
-class NotFound(Transient):
-    """HTTP 404: the object, its namespace or its kind is not there (yet)."""
-
-
-class Expired(Transient):
-    """HTTP 410: the listing that a page belongs to is too old."""
-
-
-_SPECIFIC: dict[int, type[Transient]] = {404: NotFound, 409: Conflict, 410: Expired}
 
 
 async def connect(*, connections: int) -> ApiClient:
@@ -260,30 +234,6 @@ def _answer(method: str, path: str, status: int, data: bytes) -> Manifest:
         raise error_of(f"{method} {path}", status, data)
     answer: Manifest = json.loads(data)
     return answer
-
-
-def error_of(what: str, status: int, data: bytes) -> Exception:
-    """The error that stands for an answer of the API server; RuntimeError for what only a bug of ours can cause."""
-    answer = _status(data)
-    message = f"{what}: HTTP {status}: {answer.get('message') or data[:500].decode(errors='replace')}"
-    causes = [cause.get("reason") for cause in (answer.get("details") or {}).get("causes") or ()]
-    if status in _SPECIFIC:
-        return _SPECIFIC[status](message)
-    passing = _TERMINATING in causes or _DENIED.search(message)
-    if (status in _REJECTED and not passing) or (status == 500 and _UNTYPED in message):
-        return InvalidSpec("Rejected", message, after=_REJECTED_RETRY)
-    if status >= 500 or status in _PASSING:
-        return Transient(message)
-    return RuntimeError(message)
-
-
-def _status(data: bytes) -> Mapping[str, Any]:
-    """The API server's Status object; proxies before it answer with anything."""
-    try:
-        answer = json.loads(data)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _listed(kind: Kind, metadata: Mapping[str, Any]) -> Listed:

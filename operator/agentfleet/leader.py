@@ -20,6 +20,7 @@ from agentfleet.objects import Manifest
 logger = logging.getLogger(__name__)
 
 _RELEASE_TIMEOUT = 3.0
+_SHORTEST_PAUSE = 0.5
 
 
 class LeadershipLost(AgentfleetError):
@@ -182,8 +183,9 @@ class LeaseGate:
 
     async def _renew(self) -> None:
         """Renew for ever; LeadershipLost at the deadline, or once another holder is seen."""
+        pause = self._terms.interval
         while True:
-            await asyncio.sleep(min(self._terms.interval, max(0.0, self._remaining())))
+            await asyncio.sleep(min(pause, max(0.0, self._remaining())))
             remaining = self._remaining()
             if remaining <= 0:
                 raise LeadershipLost(
@@ -195,10 +197,13 @@ class LeaseGate:
                 async with asyncio.timeout(max(remaining / 2, 0.1)):
                     await self._renew_once()
             except (Transient, InvalidSpec, TimeoutError) as error:
+                # the closer the deadline, the more often
+                pause = min(self._terms.interval, max(self._remaining() / 2, _SHORTEST_PAUSE))
                 # InvalidSpec: an API server that has just started denies what it will grant in a second
                 logger.warning("the Lease is not renewed, %.1f s left: %s", remaining, str(error) or "timed out")
             else:
                 self._renewed = started
+                pause = self._terms.interval
 
     def _remaining(self) -> float:
         return self._renewed + self._terms.renew_deadline - self._clock()

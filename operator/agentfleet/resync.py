@@ -87,7 +87,7 @@ class Resync:
         """Note what exists. Waits for the API server and for the CRDs: a kind that is absent now is never watched."""
         for kind in self._kinds:
             listing = await self._listing(kind)
-            self._awaited.update(item.key for item in listing.items)
+            self._awaited.update(item.key for item in listing.items if self._cache.version(item.key) is None)
         self._expected.set()
 
     async def warm_up(self) -> None:
