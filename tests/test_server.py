@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from agentfleet.errors import InvalidSpec
 from agentfleet.metrics import Metrics
 from agentfleet.objects import Key
 from agentfleet.server import Health, LoopLag, Readiness, application, ended, serve, stuck_key
@@ -55,7 +56,7 @@ def test_a_blocked_loop_is_unhealthy() -> None:
         assert lag.check() is None
         block(30)
         await asyncio.sleep(0.1)
-        assert lag.check() == "the event loop was blocked for 29 s"
+        assert lag.check() == "the event loop was blocked for 30 s"
         await asyncio.sleep(2)
         assert lag.check() is None, "once it runs again all is well"
         task.cancel()
@@ -86,3 +87,11 @@ async def test_metrics_are_shown() -> None:
     assert 'agentfleet_cache_objects{kind="Pod"} 7.0' in lines
     assert 'agentfleet_cache_objects{kind="Node"} 2.0' in lines
     assert any(line.startswith("process_resident_memory_bytes") for line in lines)
+
+
+async def test_a_port_in_use_is_named() -> None:
+    app = application(Health(), lambda: Readiness(True, "", ""), Metrics())
+    async with serve(app, 0) as port:
+        with pytest.raises(InvalidSpec, match=f"AGENTFLEET_HTTP_PORT={port}: Address already in use"):
+            async with serve(app, port):
+                pass

@@ -5,12 +5,14 @@ that is away is no reason: the process waits for it.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from agentfleet.errors import InvalidSpec
 from agentfleet.metrics import Metrics
 from agentfleet.objects import Key
 
@@ -114,10 +116,21 @@ def application(health: Health, readiness: Callable[[], Readiness], metrics: Met
 async def serve(app: web.Application, port: int) -> AsyncIterator[int]:
     """Serve on all addresses, IPv4 and IPv6; gives the port, which the system chooses where `port` is 0."""
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-    await runner.setup()
+    with _listen(port) as listener:
+        await runner.setup()
+        try:
+            await web.SockSite(runner, listener).start()
+            yield listener.getsockname()[1]
+        finally:
+            await runner.cleanup()
+
+
+def _listen(port: int) -> socket.socket:
     try:
-        site = web.TCPSite(runner, None, port)
-        await site.start()
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise InvalidSpec(
+            "InvalidSettings", f"AGENTFLEET_HTTP_PORT={port}: {error.strerror}; free the port or choose another"
+        ) from error

@@ -106,6 +106,7 @@ def test_fields_that_an_engine_or_a_scenario_may_set_have_no_default() -> None:
     defaults = {path: node["default"] for path, node in ALL_NODES if "default" in node}
     assert defaults == {
         ".spec.drain.timeout": "120s",
+        ".spec.replicas": 1,
         ".spec.vllm.speculative.tokens": 5,
         ".status": {"observedGeneration": -1},
     }

@@ -152,8 +152,9 @@ class ModelServerSpec(EnginePod):
     placement: Placement | None = None
     """Which nodes the pods run on. Default: any that fits."""
 
-    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
-    """Pods that serve the model, 0 to 1000. Also set through /scale (kubectl scale, HPA). Default: 1."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    """Pods that serve the model, 0 to 1000. Also set through /scale (kubectl scale, HPA), which is why the API server
+    itself fills in the default: /scale of an object without replicas is an error. Default: 1."""
 
     drain: Drain | None = None
     """How a stopping pod finishes its requests. Default: up to 120s."""
@@ -202,7 +203,7 @@ class ModelServer(Contract):
     @property
     def replicas(self) -> int:
         """Wanted pods."""
-        return 1 if self.spec.replicas is None else self.spec.replicas
+        return self.spec.replicas
 
     @property
     def claims(self) -> tuple[str, ...]:
