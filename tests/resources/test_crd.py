@@ -93,6 +93,11 @@ def test_no_key_and_no_enum_value_is_a_yaml_boolean() -> None:
     assert not {word for word in words if word.lower() in YAML_11_BOOLEANS}
 
 
+def test_enums_are_camel_case() -> None:
+    words = {value for _, node in ALL_NODES for value in node.get("enum", ())}
+    assert not {word for word in words if not re.fullmatch(r"[A-Z][A-Za-z]*", word)}
+
+
 def test_rules_have_messages_on_one_line() -> None:
     rules = [rule for _, node in ALL_NODES for rule in node.get("x-kubernetes-validations", ())]
     assert len(rules) > 20

@@ -23,8 +23,8 @@ class Speculative(Contract):
 class StructuredOutputs(Contract):
     """How answers are held to a grammar or JSON schema."""
 
-    backend: Literal["auto", "xgrammar", "guidance", "outlines", "lm-format-enforcer"]
-    """auto, xgrammar, guidance, outlines or lm-format-enforcer."""
+    backend: Identifier
+    """A backend by vLLM's own name for it: auto, xgrammar, guidance, outlines or lm-format-enforcer in 0.33."""
 
 
 class VLLMOptions(Contract):

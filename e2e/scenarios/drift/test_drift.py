@@ -1,0 +1,133 @@
+"""Drift: what is deleted returns, what is edited is put right, and what belongs to others is left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from e2e.scenarios.kube import Manifest
+from e2e.scenarios.scenario import OWNED, Scenario
+
+NAME = "steady"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _served(scenario: Scenario) -> None:
+    scenario.apply("modelserver.yaml", "foreign.yaml")
+    scenario.wait_ready(NAME)
+
+
+def _deployment(scenario: Scenario) -> str:
+    name: str = scenario.children("Deployment", NAME)[0]["metadata"]["name"]
+    return name
+
+
+def _names(scenario: Scenario) -> list[tuple[str, str]]:
+    """Kind and name of the children that can be deleted."""
+    return [
+        (kind, child["metadata"]["name"])
+        for kind in ("Service", "ConfigMap", "Pod", "Deployment")
+        for child in scenario.children(kind, NAME)
+    ]
+
+
+def _wish(child: Manifest) -> Manifest:
+    """What the operator says about a child."""
+    meta = child["metadata"]
+    kept = {key: meta.get(key) for key in ("labels", "annotations", "ownerReferences")}
+    # Deployments count their own rollouts there.
+    kept["annotations"] = {k: v for k, v in (kept["annotations"] or {}).items() if k.startswith("agentfleet.dev/")}
+    return {**kept, "spec": child.get("spec"), "data": child.get("data")}
+
+
+def test_deleted_children_return(scenario: Scenario) -> None:
+    gone = {name: scenario.kube.get(kind, name, scenario.namespace) for kind, name in _names(scenario)}
+    kinds = dict((name, kind) for kind, name in _names(scenario))
+    assert sorted(kinds.values()) == ["ConfigMap", "Deployment", "Pod", "Service", "Service"]
+    for name, kind in kinds.items():
+        scenario.kube.delete(kind, name, scenario.namespace)
+
+    def all_back() -> bool:
+        now = [(name, scenario.kube.get(kind, name, scenario.namespace)) for name, kind in kinds.items() if kind != "Pod"]
+        return all(child is not None and child["metadata"]["uid"] != (gone[name] or child)["metadata"]["uid"] for name, child in now)
+
+    scenario.until(all_back, "Services, ConfigMap and Deployment are there again", timeout=10)
+    scenario.wait_ready(NAME)
+    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 1, "a new pod serves")
+    with scenario.chat(NAME) as chat:
+        assert chat.ask().text
+
+
+EDITS: dict[str, tuple[str, str, Any]] = {
+    "selector of the Service": ("Service", "model", {"spec": {"selector": {"app": "intruder"}}}),
+    "port of the Service": ("Service", "model", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}),
+    "labels of the headless Service": ("Service", "model-pods", {"metadata": {"labels": None}}),
+    "owner of the Service": ("Service", "model", {"metadata": {"ownerReferences": None}}),
+    "image of the Deployment": (
+        "Deployment",
+        "",
+        {"spec": {"template": {"spec": {"$setElementOrder/containers": [], "containers": [{"name": "engine", "image": "intruder:1"}]}}}},
+    ),
+    "replicas of the Deployment": ("Deployment", "", {"spec": {"replicas": 3}}),
+    "labels of the Deployment": ("Deployment", "", {"metadata": {"labels": None}}),
+    "content of the ConfigMap": ("ConfigMap", "files", {"data": {"file-0": "as somebody else wants it"}}),
+}
+"""What is edited: kind, suffix of the name, merge patch."""
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edited_children_are_put_right(scenario: Scenario, edit: str) -> None:
+    kind, suffix, patch = EDITS[edit]
+    name = _child_name(scenario, kind, suffix)
+    before = scenario.kube.get(kind, name, scenario.namespace)
+    assert before is not None
+    if edit == "image of the Deployment":
+        container = {"path": "/spec/template/spec/containers/0/image", "op": "replace", "value": "intruder:1"}
+        scenario.kube.patch(kind, name, scenario.namespace, [container], how="json")
+    else:
+        scenario.kube.patch(kind, name, scenario.namespace, patch)
+
+    def repaired() -> bool:
+        now = scenario.kube.get(kind, name, scenario.namespace)
+        return now is not None and _wish(now) == _wish(before)
+
+    scenario.until(repaired, f"{kind} {name} is as it was", timeout=10)
+
+
+def _child_name(scenario: Scenario, kind: str, suffix: str) -> str:
+    names = [child["metadata"]["name"] for child in scenario.children(kind, NAME)]
+    if kind == "Service":
+        return f"{NAME}-{suffix}"
+    assert len(names) == 1
+    name: str = names[0]
+    return name
+
+
+def test_it_serves_after_all_that(scenario: Scenario) -> None:
+    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 1, "one pod serves")
+    with scenario.chat(NAME) as chat:
+        assert chat.ask().text
+    assert len(scenario.children("Deployment", NAME)) == 1
+
+
+def test_an_object_of_somebody_else_is_not_taken_over(scenario: Scenario) -> None:
+    foreign = scenario.kube.get("Service", "taken-model", scenario.namespace)
+    assert foreign is not None
+    scenario.until(lambda: scenario.stalled("taken") == "NameConflict", "taken is Stalled by NameConflict")
+    stalled = scenario.condition("taken", "Stalled")
+    assert stalled is not None
+    assert "taken-model" in stalled["message"]
+    now = scenario.kube.get("Service", "taken-model", scenario.namespace)
+    assert now is not None
+    assert {**now, "metadata": {**now["metadata"], "managedFields": None}} == {
+        **foreign,
+        "metadata": {**foreign["metadata"], "managedFields": None},
+    }
+    assert OWNED not in now["metadata"]["labels"]
+
+
+def test_the_conflict_ends_with_the_object(scenario: Scenario) -> None:
+    scenario.kubectl("delete", "service", "taken-model")
+    scenario.until(lambda: scenario.stalled("taken") is None, "taken is not Stalled any more", timeout=45)
+    scenario.wait_ready("taken")
