@@ -1,4 +1,4 @@
-"""JSON logs: one object a line with ts, level, logger, msg, and where known key, reason and exc.
+"""JSON logs of all programs: one object a line with ts, level, logger, msg, and where known key, reason and exc.
 
 Set up before anything logs; kopf's and aiohttp's loggers pass through it as well. Only named fields of a record are
 written, so that no library can add a header or an object to a line.
@@ -15,6 +15,9 @@ _QUIETER = {
     "kopf.objects": logging.WARNING,  # a line for each event otherwise
     "aiohttp.access": logging.WARNING,
     "asyncio": logging.WARNING,
+    # httpx logs every request: a line for each probe in the sidecar, and signed download addresses in the loader
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
 }
 _CREDENTIAL = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\bhf_\w{8,}")
 

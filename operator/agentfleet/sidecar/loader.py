@@ -18,7 +18,8 @@ from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
-from agentfleet.sidecar import logs, transfer
+from agentfleet import logs
+from agentfleet.sidecar import transfer
 from agentfleet.sidecar.cache import FOLDER, Cache, is_full, verify
 from agentfleet.sidecar.failures import (
     BAD_SOURCE,

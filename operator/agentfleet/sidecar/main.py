@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 from aiohttp import web
 
+from agentfleet import logs
 from agentfleet.durations import parse_duration
-from agentfleet.sidecar import logs
 from agentfleet.sidecar.engines.base import Engine, Sampler, local_client
 from agentfleet.sidecar.engines.llamacpp import LlamaCpp
 from agentfleet.sidecar.engines.ollama import Ollama

@@ -1,0 +1,109 @@
+"""An operator without its edges, for tests of reconcile: a cluster in memory, its cache, and a clock that tests move."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from agentfleet.cache import Cache
+from agentfleet.metrics import Metrics
+from agentfleet.objects import Key, Manifest
+from agentfleet.reconcile import Reconciler
+from agentfleet.references import References
+from agentfleet.settings import Settings
+from tests.builders import NAMESPACE, UID, manifest
+from tests.fakes import FakeCluster
+
+KEY = Key("ModelServer", NAMESPACE, "phi")
+SERVICE = Key("Service", NAMESPACE, "phi-model")
+CLAIM = Key("PersistentVolumeClaim", NAMESPACE, "models")
+
+
+class World:
+    """An operator without its edges: cluster, cache, reconciler and a clock that tests move."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.now = datetime(2026, 11, 21, 10, 0, 0, tzinfo=UTC)
+        self.cluster = FakeCluster()
+        self.cache = Cache()
+        self.references = References()
+        self.answers: dict[str, Mapping[str, Any]] = {}
+        self.settings = Settings(**settings)
+        self.cluster.on_change = lambda seen, deleted: self.cache.observe(seen, deleted=deleted)
+        self.start()
+        self.cluster.put({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta("models")})
+
+    def start(self) -> None:
+        """A new operator process over the same cluster; its watches have listed everything."""
+        self.metrics = Metrics()
+        self.cluster.writes.clear()
+        self.reconcile = Reconciler(
+            cluster=self.cluster,
+            cache=self.cache,
+            references=self.references,
+            sidecars=self,
+            settings=self.settings,
+            metrics=self.metrics,
+            now=lambda: self.now,
+        )
+
+    async def statuses(self, addresses: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+        return {name: self.answers[name] for name in addresses if name in self.answers}
+
+    def apply(self, engine: str = "LlamaCpp", **spec: Any) -> None:
+        self.cluster.put(without_status(manifest(engine, **spec)))
+
+    async def settle(self) -> None:
+        """Reconcile, and let a small kubelet and Deployment controller answer, until nothing changes any more."""
+        for _ in range(50):
+            before = dict(self.cluster.objects)
+            await self.reconcile(KEY)
+            self.run_pods()
+            if before == self.cluster.objects:
+                return
+        raise AssertionError("did not settle")
+
+    def run_pods(self) -> None:
+        """Every Deployment gets its pods, and every pod is Ready at once."""
+        for key, deployment in list(self.cluster.objects.items()):
+            if key.kind != "Deployment":
+                continue
+            wanted = deployment["spec"].get("replicas", 1)
+            for index in range(20):
+                pod = Key("Pod", NAMESPACE, f"{key.name}-{index}")
+                if index < wanted and pod not in self.cluster.objects:
+                    self.cluster.put(self.pod(deployment, pod.name))
+                elif index >= wanted and pod in self.cluster.objects:
+                    self.cluster.remove(pod)
+            status = {"replicas": wanted, "readyReplicas": wanted}
+            if deployment.get("status") != status:
+                self.cluster.patch_status(key, status)
+
+    def pod(self, deployment: Manifest, name: str, **status: Any) -> Manifest:
+        self.answers[name] = {"engineVersion": "b1", "models": [{"name": "phi", "state": "Ready"}]}
+        ready = {"conditions": [{"type": "Ready", "status": "True"}], "podIP": "10.0.0.1"}
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        metadata = {**meta(name), "labels": labels, "creationTimestamp": "2026-11-21T10:00:00Z"}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status or ready}
+
+    @property
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.cluster.objects[KEY]["status"]
+        return status
+
+    def condition(self, kind: str) -> tuple[str, str] | None:
+        for condition in self.status.get("conditions", ()):
+            if condition["type"] == kind:
+                return condition["status"], condition["reason"]
+        return None
+
+    def deployments(self) -> dict[str, int]:
+        return {key.name: o["spec"]["replicas"] for key, o in self.cluster.objects.items() if key.kind == "Deployment"}
+
+
+def meta(name: str) -> Manifest:
+    return {"name": name, "namespace": NAMESPACE}
+
+
+def without_status(given: Manifest) -> Manifest:
+    metadata = {name: given["metadata"][name] for name in ("name", "namespace")} | {"uid": UID}
+    return {name: value for name, value in given.items() if name != "status"} | {"metadata": metadata}
