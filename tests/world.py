@@ -1,4 +1,4 @@
-"""An operator without its edges, for tests of reconcile: a cluster in memory, its cache, and a clock that tests move."""
+"""An operator without its edges, for tests of reconcile: a cluster in memory, its cache, a clock that tests move."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
