@@ -22,9 +22,9 @@ from e2e import bootstrap, commands  # noqa: E402
 from e2e.cluster import ClusterError, Target, connect, packages  # noqa: E402
 from e2e.cluster.shell import without_proxies  # noqa: E402
 
-_PROGRAMS = {"demo": "e2e.demo", "test": "e2e.scenarios.run", "bench": "e2e.bench.run"}
-"""Commands that are whole programs: module with ``main(cluster, arguments) -> exit status``."""
-_PASSED_ON = ("kubectl", *_PROGRAMS)
+_PROGRAMS = {"demo": "e2e.demo", "bench": "e2e.bench.run"}
+"""Commands that are whole programs on a cluster: module with ``main(cluster, arguments) -> exit status``."""
+_PASSED_ON = ("kubectl", "test", *_PROGRAMS)
 """Commands whose arguments are not ours to read."""
 _IN_NETWORK = "AGENTFLEET_E2E_IN_NETWORK"
 
@@ -44,6 +44,9 @@ def main(argv: Sequence[str]) -> int:
             return _run_program(options.command, target, argv, passed_on)
         if options.command == "kubectl":
             return commands.kubectl(target, passed_on)
+        if options.command == "test":
+            status: int = importlib.import_module("e2e.run").main(target, passed_on)
+            return status
         return _run(options, target)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -80,7 +83,7 @@ def _run_program(command: str, target: Target, argv: Sequence[str], arguments: l
 
 
 def _needs_environment(options: argparse.Namespace) -> bool:
-    return options.command in (*_PROGRAMS, "load") or (options.command == "up" and not options.bare)
+    return options.command in (*_PROGRAMS, "test", "load") or (options.command == "up" and not options.bare)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -127,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (
         ("kubectl", "run the cluster's kubectl"),
         ("demo", "show the project at work"),
-        ("test", "run the scenarios"),
+        ("test", "run all checks and scenarios, or those that are named"),
         ("bench", "run the benchmarks"),
     ):
         found.add_parser(name, add_help=False, help=text)

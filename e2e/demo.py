@@ -14,6 +14,7 @@ from pathlib import Path
 
 from e2e.chat import QUESTION, chat
 from e2e.cluster import Cluster, ClusterError, wait_until
+from e2e.install import is_installed
 
 _FLEET = Path(__file__).parent / "fleet"
 _NAMESPACE = "fleet"
@@ -57,6 +58,8 @@ class _Demo:
         self._cluster = cluster
 
     def apply(self) -> None:
+        if not is_installed(self._cluster):
+            raise ClusterError("agentfleet is not installed in this cluster: run `python3 e2e up` first")
         _title("Apply the fleet of e2e/fleet and wait until it serves")
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}}
         self._cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(namespace))

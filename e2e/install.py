@@ -49,12 +49,23 @@ def install(cluster: Cluster, values: Values | None = None) -> None:
 def uninstall(cluster: Cluster) -> None:
     """Remove agentfleet with its CRDs, every ModelServer, and what the tests needed beside it."""
     with step("remove agentfleet"):
-        if _has_crds(cluster):
+        if is_installed(cluster):
             # First the ModelServers, so that their children are collected while the CRD still tells who owned them.
             cluster.kubectl("delete", "modelservers", "-A", "--all", "--timeout=120s", timeout=150)
         helm(cluster, "uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout=120s")
         cluster.kubectl("delete", "crd", "modelservers.agentfleet.dev", "--ignore-not-found", timeout=90)
         cluster.kubectl("delete", "namespace", NAMESPACE, SUPPORT_NAMESPACE, "--ignore-not-found", timeout=150)
+
+
+def is_installed(cluster: Cluster) -> bool:
+    """Whether the cluster knows ModelServers."""
+    try:
+        cluster.kubectl("get", "crd", "modelservers.agentfleet.dev", "-o", "name")
+    except CommandError as error:
+        if "NotFound" in error.stderr:
+            return False
+        raise
+    return True
 
 
 def helm(cluster: Cluster, *arguments: str | Path, stdin: str | None = None, timeout: float = 240) -> str:
@@ -80,13 +91,3 @@ def _support(cluster: Cluster) -> None:
         cluster.kubectl("apply", "--server-side", "-f", str(_SUPPORT))
         for workload in ("deployment/registry", "daemonset/models"):
             cluster.kubectl("-n", SUPPORT_NAMESPACE, "rollout", "status", workload, "--timeout=150s", timeout=180)
-
-
-def _has_crds(cluster: Cluster) -> bool:
-    try:
-        cluster.kubectl("get", "crd", "modelservers.agentfleet.dev", "-o", "name")
-    except CommandError as error:
-        if "NotFound" in error.stderr:
-            return False
-        raise
-    return True

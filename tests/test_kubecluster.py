@@ -195,7 +195,7 @@ async def test_a_listing_is_paged_and_selected_on_the_servers_side() -> None:
         listing = await cluster.list_metadata("Pod")
     assert listing.resource_version == 9
     assert [item.key for item in listing.items] == [Key("Pod", "n", name) for name in "abc"]
-    assert server.requests[0][2] == {"limit": "500", "labelSelector": "app.kubernetes.io/managed-by=agentfleet"}
+    assert server.requests[0][2] == {"limit": "200", "labelSelector": "app.kubernetes.io/managed-by=agentfleet"}
     assert "as=PartialObjectMetadataList" in server.headers[0]["Accept"]
 
 

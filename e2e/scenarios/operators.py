@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from e2e.cluster import EmbeddedCluster
 from e2e.install import NAMESPACE
 from e2e.scenarios.kube import Kube, Manifest, Refused, path_of
 
@@ -26,6 +27,10 @@ class Operators:
         """The pods, those on their way out left out."""
         found = self._kube.list("Pod", NAMESPACE, labels=_LABELS)
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+    def names(self) -> list[str]:
+        """The names of these pods."""
+        return [pod["metadata"]["name"] for pod in self.pods()]
 
     def leader(self) -> str | None:
         """Name of the pod that holds the Lease, None where nobody does."""
@@ -49,7 +54,7 @@ class Operators:
             status.get("observedGeneration") == deployment["metadata"]["generation"]
             and status.get("updatedReplicas") == status.get("readyReplicas") == status.get("replicas") == wanted
         )
-        return rolled_out and self.leader() in {pod["metadata"]["name"] for pod in self.pods()}
+        return rolled_out and self.leader() in self.names()
 
     def wait_ready(self, timeout: float = 60) -> None:
         """Wait until ``is_ready``."""
@@ -63,13 +68,25 @@ class Operators:
         """Sum of the leader's samples of a metric that have these labels."""
         leader = self.leader()
         assert leader is not None, "no operator leads, so there are no metrics to read"
-        text = self._kube.text(f"{path_of('Pod', NAMESPACE, f'{leader}:8080')}/proxy/metrics")
+        return self.metric_of(leader, name, **labels)
+
+    def metric_of(self, pod: str, name: str, **labels: str) -> float:
+        """The same of the named operator pod."""
+        text = self._kube.text(f"{path_of('Pod', NAMESPACE, f'{pod}:8080')}/proxy/metrics")
         return sum(
             sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+    def kill_leader(self, cluster: EmbeddedCluster) -> None:
+        """SIGKILL to the leader's process, as a crash would end it."""
+        leader = self._kube.get("Pod", self.leader() or "", NAMESPACE)
+        assert leader is not None, "no operator leads"
+        container = leader["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://")
+        node = cluster.node(leader["spec"]["nodeName"])
+        node.run(["ctr", "-n", "k8s.io", "tasks", "kill", "-s", "SIGKILL", container])
 
     def log(self, since: datetime | None = None) -> str:
         """What all present pods have logged, each one's earlier containers included as far as they are kept."""

@@ -79,8 +79,8 @@ def kopf_settings(kinds: Collection[Kind]) -> kopf.OperatorSettings:
     # kinds are fixed: no watching of CRDs and namespaces, and no permission for that
     settings.scanning.disabled = True
     # what is idle still holds its last object: these two keep the first listing of thousands from staying in memory
-    settings.queueing.idle_timeout = 0.1
-    settings.watching.chunk_size = 100
+    settings.queueing.idle_timeout = 0.05
+    settings.watching.chunk_size = 50
     settings.queueing.exit_timeout = 0.5
     settings.process.ultimate_exiting_timeout = None
     for kind in kinds:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_PAGE = 500
+_PAGE = 200
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 _LISTING_ATTEMPTS = 3
 

@@ -22,7 +22,7 @@ _SETTLE = 2.0
 """Objects of one listing arrive in a burst; the comparison waits until none came for this long."""
 
 _PATIENCE = 3.0
-"""The warm-up lists again after this long: what it waits for may have been deleted meanwhile."""
+"""The warm-up lists again when nothing came for this long: what it waits for may have been deleted meanwhile."""
 
 _STALLED_AFTER = 180.0
 """kopf opens a silent watch anew after 70 s; one that is behind for longer than this is dead."""
@@ -95,12 +95,14 @@ class Resync:
         await self._expected.wait()
         while self._awaited:
             self._progress.clear()
+            before = len(self._awaited)
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await self._progress.wait()
             except TimeoutError:
-                logger.info("waiting for %d objects, such as %s", len(self._awaited), min(self._awaited))
-                await self._forget_deleted()
+                if len(self._awaited) == before:
+                    logger.info("waiting for %d objects, such as %s", before, min(self._awaited))
+                    await self._forget_deleted()
         self._warmed.set()
         logger.info("the cache is warm: %d objects", sum(self._cache.count(kind) for kind in self._kinds))
 

@@ -3,6 +3,7 @@
 import pytest
 
 from agentfleet.engines.sources import Source, parse_source, path_in_pod
+from agentfleet.errors import InvalidSpec
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_forms(uri: str, source: Source, path: str) -> None:
 
 @pytest.mark.parametrize("uri", ["tiny", "hf://", "hf://acme", "ftp://x/y", "file:///a/../b", "pvc://"])
 def test_other_forms_are_refused_by_name(uri: str) -> None:
-    with pytest.raises(ValueError, match=r"model\.uri"):
+    with pytest.raises(InvalidSpec, match=r"model\.uri"):
         parse_source(uri)
 
 

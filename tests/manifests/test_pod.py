@@ -308,6 +308,8 @@ def test_what_is_laid_over_is_contained_in_the_outcome(base: Any, over: Any) -> 
         ({"env": [{"name": "A", "value": "2"}]}, {"env": [{"name": "A", "value": "1"}]}, False),
         ({}, {"env": []}, False),
         ({"env": None}, {"env": [{"name": "A"}]}, False),
+        ({"labels": {"a": "1", "b": "2"}}, {"labels": {"a": "1"}}, True),
+        ({"selector": {"a": "1", "b": "2"}}, {"selector": {"a": "1"}}, False),
     ],
 )
 def test_contains(live: Any, wanted: Any, same: bool) -> None:

@@ -18,11 +18,6 @@ def _served(scenario: Scenario) -> None:
     scenario.wait_ready(NAME)
 
 
-def _deployment(scenario: Scenario) -> str:
-    name: str = scenario.children("Deployment", NAME)[0]["metadata"]["name"]
-    return name
-
-
 def _names(scenario: Scenario) -> list[tuple[str, str]]:
     """Kind and name of the children that can be deleted."""
     return [
@@ -59,21 +54,17 @@ def test_deleted_children_return(scenario: Scenario) -> None:
         assert chat.ask().text
 
 
+_ENGINE_IMAGE = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "intruder:1"}]
 EDITS: dict[str, tuple[str, str, Any]] = {
     "selector of the Service": ("Service", "model", {"spec": {"selector": {"app": "intruder"}}}),
-    "port of the Service": ("Service", "model", {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}}),
+    "type of the Service": ("Service", "model", {"spec": {"type": "NodePort"}}),
     "labels of the headless Service": ("Service", "model-pods", {"metadata": {"labels": None}}),
-    "owner of the Service": ("Service", "model", {"metadata": {"ownerReferences": None}}),
-    "image of the Deployment": (
-        "Deployment",
-        "",
-        {"spec": {"template": {"spec": {"$setElementOrder/containers": [], "containers": [{"name": "engine", "image": "intruder:1"}]}}}},
-    ),
+    "image of the Deployment": ("Deployment", "", _ENGINE_IMAGE),
     "replicas of the Deployment": ("Deployment", "", {"spec": {"replicas": 3}}),
     "labels of the Deployment": ("Deployment", "", {"metadata": {"labels": None}}),
     "content of the ConfigMap": ("ConfigMap", "files", {"data": {"file-0": "as somebody else wants it"}}),
 }
-"""What is edited: kind, suffix of the name, merge patch."""
+"""What is edited: kind, suffix of the name, merge patch or JSON patch."""
 
 
 @pytest.mark.parametrize("edit", EDITS)
@@ -82,11 +73,7 @@ def test_edited_children_are_put_right(scenario: Scenario, edit: str) -> None:
     name = _child_name(scenario, kind, suffix)
     before = scenario.kube.get(kind, name, scenario.namespace)
     assert before is not None
-    if edit == "image of the Deployment":
-        container = {"path": "/spec/template/spec/containers/0/image", "op": "replace", "value": "intruder:1"}
-        scenario.kube.patch(kind, name, scenario.namespace, [container], how="json")
-    else:
-        scenario.kube.patch(kind, name, scenario.namespace, patch)
+    scenario.kube.patch(kind, name, scenario.namespace, patch, how="json" if isinstance(patch, list) else "merge")
 
     def repaired() -> bool:
         now = scenario.kube.get(kind, name, scenario.namespace)

@@ -4,10 +4,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from agentfleet.errors import InvalidSpec
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A parsed model URI. The CRD has checked the form; ValueError repeats it for objects stored before."""
+    """A parsed model URI. The CRD has checked the form; InvalidSpec repeats it for objects stored before."""
 
     scheme: str
     repository: str = ""
@@ -33,13 +35,13 @@ def parse_source(uri: str) -> Source:
     """The parts of a model URI."""
     scheme, separator, rest = uri.partition("://")
     if not separator or not rest or ".." in rest:
-        raise ValueError(f"model.uri {uri!r} is not of the form scheme://…")
+        raise InvalidSpec("InvalidSpec", f"model.uri {uri!r} is not of the form scheme://path.")
     if scheme == "hf":
         path, _, revision = rest.partition("@")
         owner, _, remainder = path.partition("/")
         repository, _, file = remainder.partition("/")
         if not owner or not repository:
-            raise ValueError(f"model.uri {uri!r} names no repository: write hf://owner/repo")
+            raise InvalidSpec("InvalidSpec", f"model.uri {uri!r} names no repository: write hf://owner/repo.")
         folder = f"{owner}--{repository}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
         return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision, folder=folder)
     if scheme == "pvc":
@@ -49,7 +51,7 @@ def parse_source(uri: str) -> Source:
         return Source(scheme, file="/" + rest.lstrip("/"))
     if scheme == "ollama":
         return Source(scheme, reference=rest)
-    raise ValueError(f"model.uri {uri!r} has the unknown scheme {scheme}; legal are hf, pvc, file and ollama")
+    raise InvalidSpec("InvalidSpec", f"model.uri {uri!r} has the unknown scheme {scheme}; legal are hf, pvc, file and ollama.")
 
 
 def path_in_pod(source: Source, models_dir: str) -> str:

@@ -15,6 +15,9 @@ _MERGE_KEYS = {
 _LIVE_KEYS = _MERGE_KEYS | {"imagePullSecrets": "name", "ownerReferences": "uid", "conditions": "type"}
 """Lists whose items server-side apply keeps apart, so that foreign items may stand beside ours."""
 
+_ATOMIC = {"selector", "nodeSelector"}
+"""Maps that have one owner as a whole: one more entry in a Service's selector, and it selects nothing."""
+
 
 def overlay(base: Any, over: Any, key: str = "") -> Any:
     """`base` with `over` laid on top: maps merge, named lists merge by name, null in `over` removes."""
@@ -81,7 +84,7 @@ def _without_nulls(value: Any) -> Any:
 
 def contains(live: Any, wanted: Any, key: str = "") -> bool:
     """True when all that `wanted` says stands in `live` already, which may say more (defaults, other managers)."""
-    if isinstance(wanted, dict):
+    if isinstance(wanted, dict) and key not in _ATOMIC:
         return isinstance(live, dict) and all(
             name in live and contains(live[name], value, name) for name, value in wanted.items()
         )

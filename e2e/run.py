@@ -1,0 +1,177 @@
+"""``python3 e2e test``: everything that shows whether the project works, from the quick checks to the scenarios.
+
+The parts run one after the other. A part that fails does not keep the others from running; only the scenarios need the
+part before them, the cluster. It ends with a table of results and times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from e2e import commands
+from e2e.cluster import Cluster, ClusterError, Target
+from e2e.cluster.shell import without_proxies
+from e2e.cluster.state import State
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+_NOTHING_SELECTED = 5
+"""pytest's exit status where -k leaves no test."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One quick part: what it is called, its command, and where its tests lie if it is one of pytest."""
+
+    name: str
+    command: tuple[str, ...]
+    tests: str | None = None
+
+
+def _program(name: str, *arguments: str) -> tuple[str, ...]:
+    return (str(Path(sys.executable).parent / name), *arguments)
+
+
+_PYTEST = (sys.executable, "-m", "pytest", "-q")
+_CHECKS = (
+    Check("unit tests", _PYTEST, tests="tests"),
+    Check("lint", _program("ruff", "check", ".")),
+    Check("format", _program("ruff", "format", "--check", ".")),
+    Check("types", _program("mypy")),
+    Check("import layers", _program("lint-imports")),
+    Check("CRDs in sync", (sys.executable, "-m", "agentfleet", "crds", "--check", ".")),
+    Check("chart", _PYTEST, tests="e2e/chart"),
+)
+_SCENARIOS = "e2e/scenarios"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a part ended."""
+
+    name: str
+    verdict: str
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return self.verdict in ("passed", "nothing selected")
+
+
+def main(target: Target, arguments: Sequence[str]) -> int:
+    """Run what ``arguments`` select; returns the exit status."""
+    options, for_pytest = _parser().parse_known_args(arguments)
+    if options.keyword:
+        for_pytest += ["-k", options.keyword]
+    paths = [_path(text) for text in options.paths]
+    results = _quick_parts(paths, for_pytest, selected=bool(paths or options.keyword))
+    scenarios = _below(_SCENARIOS, paths)
+    if scenarios and not options.no_cluster:
+        results += _on_cluster(target, [*scenarios, *for_pytest], keep=options.keep, full=options.full)
+    _print(results)
+    return 0 if all(result.good for result in results) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python3 e2e test",
+        description="Run all checks and scenarios, or those that are named.",
+        epilog="What is not listed here is passed on to pytest, for example -x or --durations=10.",
+    )
+    parser.add_argument("paths", nargs="*", help="tests to run alone, such as scenarios/drift, chart or tests/engines")
+    parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="run the tests whose names match, as in pytest")
+    parser.add_argument("--full", action="store_true", help="real durations instead of short ones")
+    parser.add_argument("--no-cluster", action="store_true", help="leave out what needs a cluster")
+    parser.add_argument("--keep", action="store_true", help="do not take down the cluster that was brought up for this")
+    return parser
+
+
+def _path(text: str) -> str:
+    """A path below the repository, given from there or from e2e/."""
+    file = text.partition("::")[0]
+    for prefix in ("", "e2e/"):
+        if (REPOSITORY / prefix / file).exists():
+            return str(Path(prefix, text.rstrip("/")))
+    raise ClusterError(f"{text}: no such file or folder, neither here nor in e2e/")
+
+
+def _below(folder: str, paths: Sequence[str]) -> list[str]:
+    """Of the wanted paths those in ``folder``; the folder itself where no path is wanted."""
+    if not paths or "e2e" in paths:
+        return [folder]
+    return [path for path in paths if path == folder or path.startswith(f"{folder}/")]
+
+
+def _quick_parts(paths: Sequence[str], for_pytest: Sequence[str], *, selected: bool) -> list[Result]:
+    results = []
+    for check in _CHECKS:
+        if check.tests is None:
+            if not selected:
+                results.append(_timed(check.name, lambda command=check.command: _run(command)))  # type: ignore[misc]
+        elif tests := _below(check.tests, paths):
+            command = (*check.command, *tests, *for_pytest)
+            results.append(_timed(check.name, lambda command=command: _run(command)))  # type: ignore[misc]
+    return results
+
+
+def _on_cluster(target: Target, arguments: Sequence[str], *, keep: bool, full: bool) -> list[Result]:
+    """The cluster as it shall be, then the scenarios; a cluster that was brought up for this goes again."""
+    ours = target == Target() and ((state := State.load()) is None or not state.usable) and not keep
+    brought_up: list[Cluster] = []
+
+    def bring_up() -> int:
+        brought_up.append(commands.up(target, nodes=2, gpus=None, fake_nodes=None, bare=False))
+        return 0
+
+    try:
+        results = [_timed("cluster and install", bring_up)]
+        if brought_up:
+            environment = _environment(target, throwaway=ours, full=full)
+            command = brought_up[0].network_command([*_PYTEST, *arguments])
+            results.append(_timed("scenarios", lambda: _run(command, environment)))
+        else:
+            results.append(Result("scenarios", "not run", 0.0))
+    finally:
+        if ours:
+            commands.down(target, purge_cache=False)
+    return results
+
+
+def _environment(target: Target, *, throwaway: bool, full: bool) -> dict[str, str]:
+    """What conftest.py reads, for a process from where no proxy can be reached."""
+    ours = {
+        "AGENTFLEET_E2E_CONTEXT": target.context,
+        "AGENTFLEET_E2E_KIND": target.kind,
+        "AGENTFLEET_E2E_THROWAWAY": "1" if throwaway else None,
+        "AGENTFLEET_E2E_FULL": "1" if full else None,
+    }
+    return {**without_proxies(os.environ), **{name: value for name, value in ours.items() if value is not None}}
+
+
+def _timed(name: str, part: Callable[[], int]) -> Result:
+    print(f"\n=== {name} ===", flush=True)
+    began = time.monotonic()
+    try:
+        status = part()
+    except ClusterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 1
+    verdict = {0: "passed", _NOTHING_SELECTED: "nothing selected"}.get(status, "FAILED")
+    return Result(name, verdict, time.monotonic() - began)
+
+
+def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> int:
+    return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+
+
+def _print(results: Sequence[Result]) -> None:
+    print()
+    for result in results:
+        print(f"  {result.name:<22}{result.verdict:<18}{result.seconds:>7.1f} s")
+    print(f"  {'':<40}{sum(result.seconds for result in results):>7.1f} s")

@@ -1,0 +1,73 @@
+"""The API server goes away and comes back: models go on answering, the operator lives, and the world converges again."""
+
+from __future__ import annotations
+
+import pytest
+
+from e2e.chat import chat
+from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.api_outage import etcd
+from e2e.scenarios.scenario import Scenario
+
+_BLINK_SECONDS = 5  # shorter than the Lease's renewal deadline: the same process goes on, with the cache that it has
+_OUTAGE_SECONDS = 60
+_FULL_OUTAGE_SECONDS = 300
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _served(scenario: Scenario) -> None:
+    scenario.apply("servers.yaml")
+    scenario.wait_ready()
+
+
+def _answers(address: str) -> bool:
+    with chat(address, "stays") as client:
+        return bool(client.ask(tokens=2).text)
+
+
+def _outage(scenario: Scenario, embedded: EmbeddedCluster, seconds: float, lost: str) -> None:
+    """Take the API server away; meanwhile delete one ModelServer, and see that the others answer all the time."""
+    with embedded.service(scenario.namespace, "stays-model", 80) as address:
+        embedded.daemon("kube-apiserver").stop()
+        try:
+            etcd.delete("agentfleet.dev", "modelservers", scenario.namespace, lost)
+            scenario.stays(lambda: _answers(address), "models answer while the API server is away", seconds)
+        finally:
+            embedded.start_api_server()
+
+
+def _is_gone(scenario: Scenario, name: str) -> bool:
+    kinds = ("Deployment", "Service", "Pod")
+    return not any(scenario.children(kind, name) for kind in kinds)
+
+
+def test_a_short_outage_leaves_no_ghost(scenario: Scenario, embedded: EmbeddedCluster) -> None:
+    restarts = scenario.operators.restarts()
+    _outage(scenario, embedded, _BLINK_SECONDS, lost="ghost")
+    scenario.until(lambda: _is_gone(scenario, "ghost"), "the children of the deleted server go", timeout=60)
+    scenario.until(lambda: _ghosts(scenario) == 1, "the operator dropped the deleted server from its cache", timeout=60)
+    assert _is_gone(scenario, "ghost")
+    assert scenario.operators.restarts() == restarts
+
+
+def _ghosts(scenario: Scenario) -> float:
+    return scenario.operators.metric("agentfleet_ghosts_dropped_total", kind="ModelServer")
+
+
+def test_after_a_long_outage_the_world_converges(scenario: Scenario, embedded: EmbeddedCluster, full: bool) -> None:
+    seconds = _FULL_OUTAGE_SECONDS if full else _OUTAGE_SECONDS
+    _outage(scenario, embedded, seconds, lost="phantom")
+    scenario.apply("later.yaml")
+    scenario.kubectl("patch", "ms", "stays", "--type=merge", "-p", '{"spec":{"llamaCpp":{"contextSize":256}}}')
+    scenario.operators.wait_ready(timeout=90)
+    scenario.wait_ready("stays", "comes", timeout=90)
+    scenario.until(lambda: _is_gone(scenario, "phantom"), "the children of the deleted server go", timeout=60)
+
+
+@pytest.mark.parametrize("name", ["stays", "comes"])
+def test_there_are_no_duplicates(scenario: Scenario, name: str) -> None:
+    scenario.until(lambda: len(scenario.children("Deployment", name)) == 1, f"{name} has one Deployment")
+    scenario.until(lambda: len(scenario.children("Pod", name)) == 1, f"{name} has one pod")
+    assert len(scenario.children("Service", name)) == 2
+    with scenario.chat(name) as chat:
+        assert chat.ask().text
