@@ -36,18 +36,13 @@ def main(argv: Sequence[str]) -> int:
     # Absent unless given: a default of the subcommand's would overwrite what stands before the command.
     target = Target(context=getattr(options, "context", None), kind=getattr(options, "kind", None))
     try:
-        if target == Target():
+        if target == Target() and "--no-cluster" not in passed_on:
             packages.require_root()  # before minutes of preparation
         if _needs_environment(options) and not bootstrap.entered():
             bootstrap.enter(argv)
         if options.command in _PROGRAMS:
             return _run_program(options.command, target, argv, passed_on)
-        if options.command == "kubectl":
-            return commands.kubectl(target, passed_on)
-        if options.command == "test":
-            status: int = importlib.import_module("e2e.run").main(target, passed_on)
-            return status
-        return _run(options, target)
+        return _run(options, target, passed_on)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -60,8 +55,13 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
 
-def _run(options: argparse.Namespace, target: Target) -> int:
+def _run(options: argparse.Namespace, target: Target, arguments: list[str]) -> int:
     match options.command:
+        case "kubectl":
+            return commands.kubectl(target, arguments)
+        case "test":
+            status: int = importlib.import_module("e2e.run").main(target, arguments)
+            return status
         case "up":
             commands.up(target, nodes=options.nodes, gpus=options.gpus, fake_nodes=options.kwok, bare=options.bare)
         case "down":

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import httpx
-from openai import OpenAI
+from openai import DefaultHttpxClient, OpenAI
 
 QUESTION = "Where is my order?"
 
@@ -68,7 +67,7 @@ class Chat:
 def chat(address: str, model: str, *, timeout: float = 30) -> Iterator[Chat]:
     """A client of ``model`` at ``host:port``. It never tries again: a lost request must show."""
     with (
-        httpx.Client(trust_env=False, timeout=timeout) as http,
+        DefaultHttpxClient(trust_env=False, timeout=timeout) as http,
         OpenAI(base_url=f"http://{address}/v1", api_key="none", max_retries=0, http_client=http) as client,
     ):
         yield Chat(client, model)

@@ -25,8 +25,8 @@ The fleet goes on running. What to try next:
 
   python3 e2e kubectl -n {_NAMESPACE} get modelservers --watch
   python3 e2e kubectl -n {_NAMESPACE} scale ms helpdesk --replicas=3
-  python3 e2e kubectl -n {_NAMESPACE} patch ms helpdesk --type=merge -p '{{"spec":{{"llamaCpp":{{"contextSize":2048}}}}}}'
-  python3 e2e kubectl -n {_NAMESPACE} patch ms helpdesk --type=merge -p '{{"spec":{{"replicas":-1}}}}'   # is refused
+  python3 e2e kubectl -n {_NAMESPACE} edit ms helpdesk      # llamaCpp.contextSize: 2048 is a rollout
+  python3 e2e kubectl -n {_NAMESPACE} patch ms helpdesk --type=merge -p '{{"spec":{{"replicas":-1}}}}'      # is refused
   python3 e2e kubectl explain modelserver.spec.model.uri
   python3 e2e kubectl -n agentfleet-system logs deployment/agentfleet
   python3 e2e test scenarios/rollout      # a rollout that loses no request

@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="What is not listed here is passed on to pytest, for example -x or --durations=10.",
     )
     parser.add_argument("paths", nargs="*", help="tests to run alone, such as scenarios/drift, chart or tests/engines")
-    parser.add_argument("-k", dest="keyword", metavar="EXPRESSION", help="run the tests whose names match, as in pytest")
+    parser.add_argument(
+        "-k", dest="keyword", metavar="EXPRESSION", help="run the tests whose names match, as in pytest"
+    )
     parser.add_argument("--full", action="store_true", help="real durations instead of short ones")
     parser.add_argument("--no-cluster", action="store_true", help="leave out what needs a cluster")
     parser.add_argument("--keep", action="store_true", help="do not take down the cluster that was brought up for this")

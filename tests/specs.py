@@ -1,10 +1,11 @@
 """Hypothesis strategies for ModelServers, drawn from the CRD's own schema: they grow with the contract by themselves.
 
-`specs()` gives specs that the API server takes, as far as a schema can tell and with engine and source as CEL wants them;
-`garbage()` gives anything at all.
+`specs()` gives specs that the API server takes, as far as a schema can tell and with engine and source as CEL wants
+them; `garbage()` gives anything at all.
 """
 
-import copy
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -15,7 +16,12 @@ JsonSchema = dict[str, Any]
 
 _FIELDS_OF = {"VLLM": "vllm", "LlamaCpp": "llamaCpp", "Ollama": "ollama"}
 _SOURCES = {
-    "VLLM": ("hf://acme/chat-7b", "hf://acme/chat-7b@v1.0", "pvc://models/chat", "file:///var/lib/agentfleet/models/chat"),
+    "VLLM": (
+        "hf://acme/chat-7b",
+        "hf://acme/chat-7b@v1.0",
+        "pvc://models/chat",
+        "file:///var/lib/agentfleet/models/chat",
+    ),
     "LlamaCpp": ("hf://acme/chat/q4.gguf", "pvc://models/tiny.gguf", "file:///var/lib/agentfleet/models/tiny.gguf"),
     "Ollama": ("ollama://qwen2.5:0.5b", "ollama://registry.example/library/tiny:latest"),
 }
@@ -32,6 +38,7 @@ _json = st.recursive(
 )
 
 
+@cache
 def spec_schema() -> JsonSchema:
     """The OpenAPI schema of a ModelServer's spec, as in the CRD."""
     definition = next(definition for definition in DEFINITIONS if definition.kind == "ModelServer")
@@ -48,18 +55,11 @@ def of_schema(schema: JsonSchema) -> st.SearchStrategy[Any]:
         return st.sampled_from(_QUANTITIES) | st.integers(0, 10**6)
     if schema.get(_FREE_FORM) and "properties" not in schema:
         return st.dictionaries(_words, _json, max_size=2)
-    match schema.get("type"):
-        case "object":
-            return _objects(schema)
-        case "array":
-            items = st.lists(of_schema(schema["items"]), max_size=min(schema.get("maxItems", _MOST_ITEMS), _MOST_ITEMS))
-            return items.filter(lambda found: len(found) >= schema.get("minItems", 0))
-        case "integer":
-            return _integers(schema)
-        case "boolean":
-            return st.booleans()
-        case _:
-            return _texts(schema)
+    return _OF_TYPE.get(schema.get("type", ""), _texts)(schema)
+
+
+def _lists(schema: JsonSchema) -> st.SearchStrategy[list[Any]]:
+    return st.lists(of_schema(schema["items"]), max_size=min(schema.get("maxItems", _MOST_ITEMS), _MOST_ITEMS))
 
 
 def _objects(schema: JsonSchema) -> st.SearchStrategy[dict[str, Any]]:
@@ -67,7 +67,7 @@ def _objects(schema: JsonSchema) -> st.SearchStrategy[dict[str, Any]]:
         values = of_schema(schema.get("additionalProperties", {"type": "string"}))
         keys = st.sampled_from(("cpu", "memory", "nvidia.com/gpu", "disk", "a", "B.c-d"))
         return st.dictionaries(keys, values, max_size=_MOST_ITEMS)
-    properties = {name: st.deferred(lambda part=part: of_schema(part)) for name, part in schema["properties"].items()}
+    properties = {name: of_schema(part) for name, part in schema["properties"].items()}
     required = set(schema.get("required", ()))
     return st.fixed_dictionaries(
         {name: value for name, value in properties.items() if name in required},
@@ -93,23 +93,39 @@ def _texts(schema: JsonSchema) -> st.SearchStrategy[str]:
     )
 
 
+_OF_TYPE: dict[str, Callable[[JsonSchema], st.SearchStrategy[Any]]] = {
+    "object": _objects,
+    "array": _lists,
+    "integer": _integers,
+    "boolean": lambda _: st.booleans(),
+}
+
+
+@cache
+def _field(*path: str) -> st.SearchStrategy[Any]:
+    """Values of one field of the spec; made once, for making a strategy costs more than drawing from it."""
+    schema = spec_schema()
+    for name in path:
+        schema = schema["properties"][name]
+    return of_schema(schema)
+
+
 @st.composite
 def specs(draw: st.DrawFn) -> dict[str, Any]:
     """A spec whose engine, source and engine options belong together; the rest is whatever the schema admits."""
-    schema = copy.deepcopy(spec_schema())
     engine = draw(st.sampled_from(sorted(_FIELDS_OF)))
-    optional = [name for name in schema["properties"] if name not in ("engine", "model")]
-    foreign = {field for name, field in _FIELDS_OF.items() if name != engine}
+    foreign = {field for name, field in _FIELDS_OF.items() if name != engine} | {"engine", "model"}
     if engine != "VLLM":
         foreign.add("parallelism")
     if engine == "Ollama":
         foreign.add("extraArgs")
     # Few fields at a time: with all of them at once hardly any spec would pass the rules between fields.
-    chosen = draw(st.lists(st.sampled_from(sorted(set(optional) - foreign)), max_size=5, unique=True))
-    spec = {name: draw(of_schema(schema["properties"][name])) for name in chosen}
+    fields = sorted(set(spec_schema()["properties"]) - foreign)
+    chosen = draw(st.lists(st.sampled_from(fields), max_size=5, unique=True))
+    spec = {name: draw(_field(name)) for name in chosen}
     model: dict[str, Any] = {"uri": draw(st.sampled_from(_SOURCES[engine]))}
     if draw(st.booleans()):
-        model["name"] = draw(of_schema(schema["properties"]["model"]["properties"]["name"]))
+        model["name"] = draw(_field("model", "name"))
     return {**spec, "engine": engine, "model": model}
 
 
@@ -122,4 +138,4 @@ def garbage() -> st.SearchStrategy[Any]:
         spec[draw(st.sampled_from([*spec, "engine", "replicas", "unknown"]))] = draw(_json)
         return spec
 
-    return damaged() | _json | of_schema(spec_schema())
+    return damaged() | _json | _field()

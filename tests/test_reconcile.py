@@ -166,6 +166,7 @@ async def test_children_of_a_deleted_namesake_are_waited_for(world: World) -> No
     world.cluster.put(reborn)
     with pytest.raises(NotReady, match="deleted namesake"):
         await world.reconcile(KEY)
+    assert world.condition("Reconciling") == ("True", "WaitingForDeletion")
 
 
 async def test_a_missing_claim_stalls_until_it_is_there(world: World) -> None:

@@ -46,6 +46,10 @@ class Client:
         """Server-side apply; the answer unparsed."""
         return await self._send("PATCH", request.path, request.body, {"Content-Type": _APPLY})
 
+    async def delete(self, path: str) -> bytes:
+        """DELETE, also of whole collections; the answer unparsed."""
+        return await self._send("DELETE", path, None, {})
+
     async def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         async with self._session.request(method, path, data=body, headers=headers) as response:
             answer = await response.read()

@@ -1,4 +1,4 @@
-"""A control plane of its own for a benchmark: etcd, API server and controller manager on loopback, without nodes.
+"""A control plane of its own for a benchmark: etcd, API server and some controllers on loopback, without nodes.
 
 It stands beside the embedded cluster, whose kubelets and pods would take the CPU that is measured. Everything lies in
 one temporary folder and ends with the block. The API server's audit log is the benchmark's clock and counter: it
@@ -14,7 +14,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.bench.process import Process, running
@@ -23,7 +23,7 @@ from e2e.cluster.shell import run, succeeds, wait_until
 
 _CONTROLLER_MANAGER = "system:kube-controller-manager"
 _CONTROLLERS = "deployment-controller,replicaset-controller,endpointslice-controller"
-"""Those that act on children, and so send events to the operator or share the API server with it."""
+"""Those that act on children: what an operator at rest has beside it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class ControlPlane:
     server: str
     tokens: dict[str, str]
     """Bearer token by user."""
-    processes: tuple[Process, ...]
+    programs: Path
+    processes: list[Process]
 
     @property
     def authority(self) -> Path:
@@ -48,9 +49,21 @@ class ControlPlane:
         """Kubeconfig with the token of ``user``."""
         return _write_kubeconfig(self.folder, self.server, self.authority, user, self.tokens[user])
 
-    def cpu_seconds(self) -> dict[str, float]:
-        """What each of its processes has used so far."""
-        return {process.name: process.cpu_seconds for process in self.processes}
+    @contextmanager
+    def controllers(self) -> Iterator[None]:
+        """Run controllers for the block."""
+        argv: list[str | Path] = [self.programs / "kube-controller-manager", *_controller_manager(self)]
+        with running("kube-controller-manager", argv, self.folder) as process:
+            self.processes.append(process)
+            try:
+                yield
+            finally:
+                self.processes.remove(process)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """What its processes have used so far."""
+        return sum(process.cpu_seconds for process in self.processes)
 
     def expect_running(self) -> None:
         """Raise when a part of it has ended."""
@@ -73,10 +86,9 @@ def control_plane(audited: tuple[str, ...]) -> Iterator[ControlPlane]:
         etcd_port, peer_port, port = free_ports(3)
         etcd = start("etcd", _etcd(folder, etcd_port, peer_port))
         api_server = start("kube-apiserver", _api_server(folder, etcd_port, port))
-        plane = ControlPlane(folder, f"https://127.0.0.1:{port}", tokens, (etcd, api_server))
-        _wait_ready(plane, programs)
-        controllers = start("kube-controller-manager", _controller_manager(plane))
-        yield replace(plane, processes=(*plane.processes, controllers))
+        plane = ControlPlane(folder, f"https://127.0.0.1:{port}", tokens, programs, [etcd, api_server])
+        _wait_ready(plane)
+        yield plane
 
 
 def _write_files(folder: Path, tokens: dict[str, str], audited: tuple[str, ...]) -> None:
@@ -132,6 +144,7 @@ def _api_server(folder: Path, etcd_port: int, port: int) -> list[str]:
         f"--audit-policy-file={folder / 'audit-policy.json'}",
         f"--audit-log-path={folder / 'audit.log'}",
         "--audit-log-mode=blocking",
+        "--delete-collection-workers=8",
         "--profiling=false",
     ]
 
@@ -148,9 +161,9 @@ def _controller_manager(plane: ControlPlane) -> list[str]:
     ]
 
 
-def _wait_ready(plane: ControlPlane, programs: Path) -> None:
+def _wait_ready(plane: ControlPlane) -> None:
     kubeconfig = plane.kubeconfig(_CONTROLLER_MANAGER)
-    kubectl: list[str | Path] = [programs / "kubectl", f"--kubeconfig={kubeconfig}", "get", "--raw=/readyz"]
+    kubectl: list[str | Path] = [plane.programs / "kubectl", f"--kubeconfig={kubeconfig}", "get", "--raw=/readyz"]
 
     def ready() -> bool:
         plane.expect_running()

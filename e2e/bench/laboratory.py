@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from e2e.bench.audit import AuditLog, Write, first_of_each
 from e2e.bench.client import Client
 from e2e.bench.control_plane import ControlPlane
 from e2e.bench.fleet import Member, Request, Target, fleet
+from e2e.bench.meter import Meter
 from e2e.bench.operator_process import OPERATOR, Operator
 from e2e.bench.waiting import until
 from e2e.cluster.errors import ClusterError
@@ -38,17 +38,12 @@ class Converged:
     """How long it took until N ModelServers had their children and status, and what it cost."""
 
     seconds: float
-    writes: int
-    """Of children and status."""
-    writer_cpu: float
-    """CPU seconds of the operator, or of the bare client."""
-    plane_cpu: float
-    """CPU seconds of the control plane."""
+    meter: Meter
 
     @property
     def cpu(self) -> float:
         """CPU seconds of all that took part."""
-        return self.writer_cpu + self.plane_cpu
+        return self.meter.writer_cpu + self.meter.plane_cpu
 
 
 class Laboratory:
@@ -80,24 +75,31 @@ class Laboratory:
         return name
 
     async def by_bare_client(self, name: str, count: int) -> Converged:
-        """Create ``count`` ModelServers in a new namespace, and all that belongs to them."""
+        """Create ``count`` ModelServers in a new namespace, and all that belongs to them; then clear it away."""
         namespace = await self.namespace(name)
         await bare.converge(self.client, fleet(namespace, 1, _now(), prefix="warm-up"))
         members = fleet(namespace, count, _now())
-        client, plane = time.process_time(), self._plane_cpu()
+        meter = Meter(self.plane, None)
         await bare.converge(self.client, members)
-        client, plane = time.process_time() - client, self._plane_cpu() - plane
-        return await self._converged(namespace, BARE, members, client, plane)
+        meter.stop()
+        result = await self._converged(namespace, BARE, members, meter)
+        await self.clear(namespace)
+        return result
 
     async def by_operator(self, operator: Operator, namespace: str, count: int) -> Converged:
         """Create ``count`` ModelServers in the namespace that ``operator`` serves, and wait for all of them."""
         await self.create_one(namespace, "warm-up")
         members = fleet(namespace, count, _now())
-        cpu, plane = operator.process.cpu_seconds, self._plane_cpu()
+        meter = Meter(self.plane, operator.process)
         await bare.create(self.client, members)
         await self.wait_written(namespace, members)
-        cpu, plane = operator.process.cpu_seconds - cpu, self._plane_cpu() - plane
-        return await self._converged(namespace, OPERATOR, members, cpu, plane)
+        meter.stop()
+        return await self._converged(namespace, OPERATOR, members, meter)
+
+    async def clear(self, namespace: str) -> None:
+        """Delete all that was written in ``namespace``, so that what comes next finds an empty API server."""
+        for kind in _WRITTEN_KINDS:
+            await self.client.delete(path_of(KINDS[kind], namespace))
 
     async def create_one(self, namespace: str, prefix: str) -> float:
         """Create one ModelServer, wait for all of it; seconds from the arrival of the create to its Deployment."""
@@ -144,17 +146,13 @@ class Laboratory:
         """The operator's writes in ``namespace`` so far; its Lease is elsewhere."""
         return self.audit.writes(OPERATOR, namespace)
 
-    async def _converged(
-        self, namespace: str, writer: str, members: Sequence[Member], writer_cpu: float, plane_cpu: float
-    ) -> Converged:
+    async def _converged(self, namespace: str, writer: str, members: Sequence[Member], meter: Meter) -> Converged:
         await self._check(namespace, members)
         creates = first_of_each(self.audit.writes(BARE, namespace))
-        writes = self.audit.writes(writer, namespace)
-        first = first_of_each(writes)
-        wanted = _targets(members)
-        end = max(first[target].completed for target in wanted)
+        writes = first_of_each(self.audit.writes(writer, namespace))
+        end = max(writes[target].completed for target in _targets(members))
         start = min(creates[member.create.target].received for member in members)
-        return Converged(end - start, sum((w.resource, w.name) in wanted for w in writes), writer_cpu, plane_cpu)
+        return Converged(end - start, meter)
 
     async def _check(self, namespace: str, members: Sequence[Member]) -> None:
         """Look at the objects themselves: all children are there, and each ModelServer says that it is converged."""
@@ -172,10 +170,7 @@ class Laboratory:
     async def _activity(self) -> tuple[int, float]:
         """Writes to etcd by anybody, and CPU seconds of the control plane, so far."""
         answer = await self.client.get("/api/v1/namespaces?limit=1")
-        return int(answer["metadata"]["resourceVersion"]), self._plane_cpu()
-
-    def _plane_cpu(self) -> float:
-        return sum(self.plane.cpu_seconds().values())
+        return int(answer["metadata"]["resourceVersion"]), self.plane.cpu_seconds
 
 
 def _targets(members: Sequence[Member]) -> set[Target]:

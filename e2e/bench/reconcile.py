@@ -3,8 +3,9 @@
 In each round ModelServers are created while an operator runs, and the bare client creates as many in another namespace
 and writes their children and status itself; which goes first alternates. Both are timed by the API server's audit log,
 from the arrival of the first create to the answer to the last write, so both include the creation of the ModelServers.
-They have no pods (replicas 0): the API server is all that is shared. Memory, steady state, restart and latency are
-measured with the last round's ModelServers there.
+They have no pods (replicas 0), and no controllers run: at the rate that they are allowed they would come later anyway,
+and their writes would make the two more alike than they are. Memory, steady state, restart and latency are measured
+with the last round's ModelServers there, and with controllers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass
 
 from e2e.bench import client
@@ -27,9 +28,6 @@ _SMALL = 100
 _SMALL_ROUNDS = 3
 _SINGLES = 200
 _MINUTE = 60.0
-
-AtLast = Callable[[Operator, str], Awaitable[None]]
-"""What to do with an operator and its namespace once it has converged."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +63,7 @@ async def _measure(plane: ControlPlane, options: argparse.Namespace) -> Report:
         bench = _Bench(laboratory, report, options)
         await bench.quiet()
         await bench.rounds(_SMALL, _SMALL_ROUNDS)
-        await bench.rounds(count, options.rounds, bench.live_with)
+        await bench.rounds(count, options.rounds, then_live=True)
     return report
 
 
@@ -75,18 +73,17 @@ class _Bench:
     report: Report
     options: argparse.Namespace
 
-    async def rounds(self, count: int, rounds: int, at_last: AtLast | None = None) -> None:
+    async def rounds(self, count: int, rounds: int, *, then_live: bool = False) -> None:
         """Converge ``count`` ModelServers both ways, ``rounds`` times; the very last thing is the operator's."""
         bare, operated = [], []
         for number in range(rounds):
-            last = number == rounds - 1
             name = f"{count}-{number}"
-            # Which goes first alternates, for the second finds a fuller etcd.
+            # Which goes first alternates, for what grows with time in an API server.
             if (rounds - number) % 2:
                 bare.append(await self._bare(name, count))
-                operated.append(await self._operated(name, count, at_last if last else None))
+                operated.append(await self._operated(name, count, then_live=then_live and number == rounds - 1))
             else:
-                operated.append(await self._operated(name, count, None))
+                operated.append(await self._operated(name, count))
                 bare.append(await self._bare(name, count))
         self._record(count, bare, operated)
 
@@ -96,14 +93,15 @@ class _Bench:
         await self.quiet()
         return result
 
-    async def _operated(self, name: str, count: int, at_last: AtLast | None) -> Converged:
+    async def _operated(self, name: str, count: int, *, then_live: bool = False) -> Converged:
         namespace = await self.lab.namespace(f"operated-{name}")
         async with operator(self.lab.plane, namespace) as running:
             with step(f"operator, {count} ModelServers"):
                 result = await self.lab.by_operator(running, namespace, count)
-            await self.quiet()
-            if at_last:
-                await at_last(running, namespace)
+            if then_live:
+                await self._live(running, namespace)
+        await self.lab.clear(namespace)
+        await self.quiet()
         return result
 
     async def quiet(self) -> None:
@@ -120,23 +118,26 @@ class _Bench:
         self.report.values |= {
             f"converge_s_{count}": Figure.of(*(each.seconds for each in operated)),
             f"bare_s_{count}": Figure.of(*(each.seconds for each in bare)),
-            f"operator_cpu_s_{count}": Figure.of(*(each.writer_cpu for each in operated)),
-            f"bare_cpu_s_{count}": Figure.of(*(each.writer_cpu for each in bare)),
-            f"control_plane_cpu_s_{count}": Figure.of(*(each.plane_cpu for each in operated)),
-            f"bare_control_plane_cpu_s_{count}": Figure.of(*(each.plane_cpu for each in bare)),
+            f"operator_cpu_s_{count}": Figure.of(*(each.meter.writer_cpu for each in operated)),
+            f"bare_cpu_s_{count}": Figure.of(*(each.meter.writer_cpu for each in bare)),
+            f"operator_plane_cpu_s_{count}": Figure.of(*(each.meter.plane_cpu for each in operated)),
+            f"bare_plane_cpu_s_{count}": Figure.of(*(each.meter.plane_cpu for each in bare)),
+            f"other_load_percent_{count}": Figure.of(*(each.meter.other_load for each in (*operated, *bare))),
         }
 
-    async def live_with(self, running: Operator, namespace: str) -> None:
+    async def _live(self, running: Operator, namespace: str) -> None:
         """Memory and steady state with the ModelServers of ``namespace``, then a crash, a restart, and some more."""
         count = self.options.objects
         values = self.report.values
-        await running.wait_idle()
-        values[f"rss_mb_{count}"] = Figure.of(running.process.rss_mb)
-        # one more was made before the clock ran
-        values["writes_per_object"] = Figure.of(len(self.lab.writes(namespace)) / (count + 1))
-        await self._steady(running, namespace)
-        running.process.kill()
-        await self._restart(namespace, count)
+        with self.lab.plane.controllers():
+            await self.quiet()
+            await running.wait_idle()
+            values[f"rss_mb_{count}"] = Figure.of(running.process.rss_mb)
+            # one more was made before the clock ran
+            values["writes_per_object"] = Figure.of(len(self.lab.writes(namespace)) / (count + 1))
+            await self._steady(running, namespace)
+            running.process.kill()
+            await self._restart(namespace, count)
 
     async def _steady(self, running: Operator, namespace: str) -> None:
         values = self.report.values

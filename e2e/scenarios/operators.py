@@ -114,8 +114,10 @@ def faults(log: str) -> list[str]:
         except (ValueError, KeyError, TypeError):
             found.append(f"not a line of JSON with level and msg: {line}")
             continue
-        if level in ("ERROR", "CRITICAL") or "exc" in entry:
-            found.append(line)
-        elif "forbidden" in message.lower() and "being terminated" not in message:
+        if (
+            level in ("ERROR", "CRITICAL")
+            or "exc" in entry
+            or ("forbidden" in message.lower() and "being terminated" not in message)
+        ):
             found.append(line)
     return found

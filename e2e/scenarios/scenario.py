@@ -34,9 +34,9 @@ class Scenario:
         return self.kube.cluster.kubectl("-n", self.namespace, *arguments, stdin=stdin, timeout=timeout)
 
     def apply(self, *files: str, server_side: bool = False) -> str:
-        """``kubectl apply`` manifests of the scenario's folder."""
+        """``kubectl apply`` manifests of the scenario's folder; on the server's side as GitOps tools do, with force."""
         names = [f"--filename={self.folder / file}" for file in files]
-        return self.kubectl("apply", *(["--server-side"] if server_side else []), *names)
+        return self.kubectl("apply", *(["--server-side", "--force-conflicts"] if server_side else []), *names)
 
     def wait_ready(self, *names: str, timeout: int = 60) -> None:
         """``kubectl wait`` until the named ModelServers are Ready; all of the namespace where none is named."""

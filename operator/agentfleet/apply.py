@@ -79,9 +79,11 @@ def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:
     owners = live["metadata"].get("ownerReferences", [])
     if not any(owner["uid"] == ours["uid"] for owner in owners):
         if any((owner["kind"], owner["name"]) == (ours["kind"], ours["name"]) for owner in owners):
-            raise NotReady("NameConflict", f"{key} of a deleted namesake is still there", after=_GOING_RETRY)
+            raise NotReady(
+                "WaitingForDeletion", f"{key.kind} {key.name} of a deleted namesake is still there", after=_GOING_RETRY
+            )
         raise InvalidSpec(
             "NameConflict", f"{key.kind} {key.name} exists and is not this ModelServer's.", after=_FOREIGN_RETRY
         )
     if "deletionTimestamp" in live["metadata"]:
-        raise NotReady("NameConflict", f"{key} is being deleted", after=_GOING_RETRY)
+        raise NotReady("WaitingForDeletion", f"{key.kind} {key.name} is being deleted", after=_GOING_RETRY)

@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from agentfleet.apply import Applier
 from agentfleet.cache import Cache
 from agentfleet.cluster import Cluster
-from agentfleet.errors import AgentfleetError, InvalidSpec
+from agentfleet.errors import AgentfleetError, InvalidSpec, NotReady
 from agentfleet.metrics import Metrics
 from agentfleet.objects import Key, Manifest
-from agentfleet.planning.health import assess, internal_error, stalled, status_of
+from agentfleet.planning.health import assess, internal_error, stalled, status_of, waiting
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import Plan, plan
 from agentfleet.planning.questions import mount_failure, sidecars_to_ask, stuck_before_start
@@ -68,6 +68,10 @@ class Reconciler:
             after = stalled(before, self._observe(key, parent), error, parent["metadata"]["generation"], self._now())
             due = await self._status.write(parent, before, after, self._now())
             return _sooner(error.after, due)
+        except NotReady as error:
+            after = waiting(before, error, parent["metadata"]["generation"], self._now())
+            await self._status.write(parent, before, after, self._now())
+            raise
         except AgentfleetError:
             raise
         except Exception as error:

@@ -1,4 +1,4 @@
-"""The API server goes away and comes back: models go on answering, the operator lives, and the world converges again."""
+"""The API server goes away and comes back: models go on answering, the operator lives, and all converges again."""
 
 from __future__ import annotations
 

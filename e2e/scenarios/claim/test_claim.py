@@ -1,4 +1,4 @@
-"""A model in a PersistentVolumeClaim: missing, it is named; once it is there, the model serves without anybody's help."""
+"""A model in a PersistentVolumeClaim: a missing claim is named, and once it is there, the model serves."""
 
 from __future__ import annotations
 

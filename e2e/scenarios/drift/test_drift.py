@@ -18,13 +18,13 @@ def _served(scenario: Scenario) -> None:
     scenario.wait_ready(NAME)
 
 
-def _names(scenario: Scenario) -> list[tuple[str, str]]:
-    """Kind and name of the children that can be deleted."""
-    return [
-        (kind, child["metadata"]["name"])
+def _uids(scenario: Scenario) -> dict[tuple[str, str], str]:
+    """Kind and name of all children that can be deleted → uid."""
+    return {
+        (kind, child["metadata"]["name"]): child["metadata"]["uid"]
         for kind in ("Service", "ConfigMap", "Pod", "Deployment")
         for child in scenario.children(kind, NAME)
-    ]
+    }
 
 
 def _wish(child: Manifest) -> Manifest:
@@ -37,15 +37,14 @@ def _wish(child: Manifest) -> Manifest:
 
 
 def test_deleted_children_return(scenario: Scenario) -> None:
-    gone = {name: scenario.kube.get(kind, name, scenario.namespace) for kind, name in _names(scenario)}
-    kinds = dict((name, kind) for kind, name in _names(scenario))
-    assert sorted(kinds.values()) == ["ConfigMap", "Deployment", "Pod", "Service", "Service"]
-    for name, kind in kinds.items():
+    before = _uids(scenario)
+    assert sorted(kind for kind, _ in before) == ["ConfigMap", "Deployment", "Pod", "Service", "Service"]
+    for kind, name in before:
         scenario.kube.delete(kind, name, scenario.namespace)
 
     def all_back() -> bool:
-        now = [(name, scenario.kube.get(kind, name, scenario.namespace)) for name, kind in kinds.items() if kind != "Pod"]
-        return all(child is not None and child["metadata"]["uid"] != (gone[name] or child)["metadata"]["uid"] for name, child in now)
+        now = _uids(scenario)
+        return all(now.get(child, uid) != uid for child, uid in before.items() if child[0] != "Pod")
 
     scenario.until(all_back, "Services, ConfigMap and Deployment are there again", timeout=10)
     scenario.wait_ready(NAME)

@@ -1,4 +1,4 @@
-"""Two thousand generated specs, sound ones and garbage: the operator lives, answers each, and is idle again after it."""
+"""Two thousand generated specs, sound ones and garbage: the operator lives, answers each, and is idle again."""
 
 from __future__ import annotations
 

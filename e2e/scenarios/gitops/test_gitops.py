@@ -1,4 +1,4 @@
-"""What GitOps tools rely on: kstatus, applying again without effect, and an operator that is silent when all is well."""
+"""What GitOps tools rely on: kstatus, applying again without effect, and silence when all is well."""
 
 from __future__ import annotations
 

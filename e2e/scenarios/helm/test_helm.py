@@ -11,6 +11,7 @@ from e2e.install import RELEASE, helm, install
 from e2e.scenarios.scenario import Scenario
 
 NAME = "lasting"
+_IMAGE = "docker.io/agentfleet/operator"
 _OTHER_TAG = "next"
 
 
@@ -37,8 +38,7 @@ def _pods(scenario: Scenario) -> dict[str, int]:
 def test_an_upgrade_restarts_no_engine(scenario: Scenario, embedded: EmbeddedCluster) -> None:
     before, operators = _pods(scenario), {pod["metadata"]["uid"] for pod in scenario.operators.pods()}
     for node in embedded.nodes:
-        image = "docker.io/agentfleet/operator"
-        node.run(["ctr", "-n", "k8s.io", "images", "tag", "--force", f"{image}:dev", f"{image}:{_OTHER_TAG}"])
+        node.run(["ctr", "-n", "k8s.io", "images", "tag", "--force", f"{_IMAGE}:dev", f"{_IMAGE}:{_OTHER_TAG}"])
     image = {"repository": "agentfleet/operator", "tag": _OTHER_TAG, "pullPolicy": "IfNotPresent"}
     install(embedded, {"image": image, "operator": {"logLevel": "DEBUG"}})
     assert scenario.operators.is_ready()  # `helm upgrade --wait` does not return before
@@ -48,7 +48,9 @@ def test_an_upgrade_restarts_no_engine(scenario: Scenario, embedded: EmbeddedClu
 
 def test_new_pods_get_the_new_sidecar(scenario: Scenario) -> None:
     scenario.kubectl("patch", "ms", NAME, "--type=merge", "-p", '{"spec":{"llamaCpp":{"contextSize":256}}}')
-    scenario.until(lambda: len(scenario.children("Deployment", NAME)) == 1 and _is_updated(scenario), "it is rolled out", 90)
+    scenario.until(
+        lambda: len(scenario.children("Deployment", NAME)) == 1 and _is_updated(scenario), "it is rolled out", 90
+    )
     for pod in scenario.children("Pod", NAME):
         assert pod["spec"]["initContainers"][0]["image"] == f"agentfleet/operator:{_OTHER_TAG}"
 

@@ -30,7 +30,12 @@ def test_is_refused_in_words_that_help(scenario: Scenario, file: Path) -> None:
 @pytest.mark.parametrize("field", ["uri", "name"])
 def test_a_megabyte_of_garbage_is_refused_shortly(scenario: Scenario, field: str) -> None:
     spec = {"engine": "VLLM", "model": {"uri": "hf://acme/chat-7b", field: "x\u0000\ufffe'\"}{%" * 110_000}}
-    manifest = {"apiVersion": "agentfleet.dev/v1alpha1", "kind": "ModelServer", "metadata": {"name": "big"}, "spec": spec}
+    manifest = {
+        "apiVersion": "agentfleet.dev/v1alpha1",
+        "kind": "ModelServer",
+        "metadata": {"name": "big"},
+        "spec": spec,
+    }
     with pytest.raises(Refused) as refused:
         scenario.kube.create("ModelServer", manifest, scenario.namespace)
     assert refused.value.status in (400, 413, 422)

@@ -1,4 +1,4 @@
-"""The operator is killed in the middle of its work: models go on answering, and its successor finishes what was begun."""
+"""The operator is killed in the middle of its work: models go on answering, and its successor finishes it."""
 
 from __future__ import annotations
 

@@ -27,6 +27,9 @@ class Traffic:
     slowest: float = 0.0
     failures: list[str] = field(default_factory=list)
 
+    def summary(self) -> str:
+        return f"{len(self.failures)} of {self.answers + len(self.failures)} requests failed: {self.failures[:5]}"
+
     def one_more(self, seconds: float) -> None:
         self.answers += 1
         self.slowest = max(self.slowest, seconds)
@@ -76,7 +79,7 @@ def test_a_rollout_loses_no_request(scenario: Scenario) -> None:
         )
         answered = seen.answers
         scenario.until(lambda: seen.answers >= answered + _CLIENTS, "clients get answers from the new pod")
-    assert not seen.failures, f"{len(seen.failures)} of {seen.answers + len(seen.failures)} requests: {seen.failures[:5]}"
+    assert not seen.failures, seen.summary()
 
 
 def test_the_new_argument_is_what_runs(scenario: Scenario) -> None:
@@ -98,6 +101,5 @@ def test_scaling_in_loses_no_request(scenario: Scenario) -> None:
     with scenario.kube.cluster.service(scenario.namespace, f"{NAME}-model", 80) as address, _traffic(address) as seen:
         scenario.until(lambda: seen.answers >= _CLIENTS, "clients get answers")
         scenario.kubectl("scale", "ms", NAME, "--replicas=1")
-        pods = lambda: len(scenario.kube.list("Pod", scenario.namespace))  # noqa: E731
-        scenario.until(lambda: pods() == 1, "one pod is left", timeout=90)
-    assert not seen.failures, f"{len(seen.failures)} of {seen.answers + len(seen.failures)} requests: {seen.failures[:5]}"
+        scenario.until(lambda: len(scenario.kube.list("Pod", scenario.namespace)) == 1, "one pod is left", timeout=90)
+    assert not seen.failures, seen.summary()

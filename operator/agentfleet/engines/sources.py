@@ -51,7 +51,9 @@ def parse_source(uri: str) -> Source:
         return Source(scheme, file="/" + rest.lstrip("/"))
     if scheme == "ollama":
         return Source(scheme, reference=rest)
-    raise InvalidSpec("InvalidSpec", f"model.uri {uri!r} has the unknown scheme {scheme}; legal are hf, pvc, file and ollama.")
+    raise InvalidSpec(
+        "InvalidSpec", f"model.uri {uri!r} has the unknown scheme {scheme}; legal are hf, pvc, file and ollama."
+    )
 
 
 def path_in_pod(source: Source, models_dir: str) -> str:

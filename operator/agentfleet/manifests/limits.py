@@ -22,14 +22,16 @@ def violations(template: dict[str, Any], settings: Settings) -> Iterable[str]:
         yield f"serviceAccountName: {account} is not in the setting allowedServiceAccounts ({allowed})"
     for volume in spec.get("volumes", ()):
         if "hostPath" in volume:
-            yield from _host_path_violations(volume["name"], volume["hostPath"].get("path", ""), settings)
+            yield from _host_path_violations(volume["name"], volume["hostPath"].get("path"), settings)
     for container in (*spec.get("initContainers", ()), *spec["containers"]):
         yield from _container_violations(container)
 
 
-def _host_path_violations(name: str, path: str, settings: Settings) -> Iterable[str]:
+def _host_path_violations(name: str, path: object, settings: Settings) -> Iterable[str]:
     root = settings.host_path_root
-    if not root:
+    if not isinstance(path, str):
+        yield f"volume {name}: hostPath.path must be a path, not {path!r}"
+    elif not root:
         yield f"volume {name}: host path {path} is not allowed: the setting hostPathRoot is empty"
     elif ".." in PurePosixPath(path).parts or not PurePosixPath(path).is_relative_to(root):
         yield f"volume {name}: host path {path} does not lie under {root}, the setting hostPathRoot"

@@ -12,7 +12,7 @@ from typing import Any
 
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import startup_seconds
-from agentfleet.errors import InvalidSpec
+from agentfleet.errors import InvalidSpec, NotReady
 from agentfleet.manifests.names import REVISION_LABEL, pod_selector, url
 from agentfleet.objects import Manifest
 from agentfleet.planning.failures import Failure, PodView, failure, is_ready, workload_failure
@@ -32,8 +32,10 @@ from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus, ServedModel
 from agentfleet.settings import Settings
 
-LOOK_AGAIN = 3.0
-"""Seconds until the next look while pods are on their way: what sidecars and events say raises no watch event."""
+_FIRST_LOOKS = 2.0
+_LATER_LOOKS = 10.0
+"""Seconds between looks while pods are on their way, since what sidecars and events say raises no watch event: a tenth
+of the time that it takes already, within these bounds. A thousand servers that cannot start must cost little."""
 
 Wanted = dict[str, tuple[ConditionStatus, str, str]]
 
@@ -100,7 +102,7 @@ def assess(
         }
     )
     settled = numbers.rolled_out and all(model.state == "Ready" for model in models)
-    return Assessment(status, None if settled or server.replicas == 0 else LOOK_AGAIN)
+    return Assessment(status, None if settled or server.replicas == 0 else _look_again(observed, now))
 
 
 def stalled(
@@ -126,12 +128,28 @@ def stalled(
     )
 
 
+def waiting(before: ModelServerStatus, error: NotReady, generation: int, now: datetime) -> ModelServerStatus:
+    """The status while something has to pass first; what was said of requests before still holds."""
+    message = explain(error.reason, f"{error.message}.")
+    wanted: Wanted = {c.type: (c.status, c.reason, c.message) for c in before.conditions if c.type != STALLED}
+    wanted.setdefault(READY, ("Unknown", error.reason, message))
+    wanted[RECONCILING] = ("True", error.reason, message)
+    conditions = merge_conditions(before.conditions, wanted, generation, now)
+    return before.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
 def internal_error(before: ModelServerStatus, generation: int, error: Exception, now: datetime) -> ModelServerStatus:
     """The status after a bug: unknown, with what is needed to report it."""
     message = explain("InternalError", f"{type(error).__name__}: {error}.")
     kept = {c.type: (c.status, c.reason, c.message) for c in before.conditions if c.type != READY}
     wanted: Wanted = kept | {READY: ("Unknown", "InternalError", message)}
     return before.model_copy(update={"conditions": merge_conditions(before.conditions, wanted, generation, now)})
+
+
+def _look_again(observed: Observed, now: datetime) -> float:
+    unready = [pod for pod in observed.pods if not is_ready(pod)]
+    ages = [(now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds() for pod in unready]
+    return min(_LATER_LOOKS, max(_FIRST_LOOKS, max(ages, default=0.0) / 10))
 
 
 def _count(server: ModelServer, observed: Observed, revision: str) -> _Numbers:

@@ -49,6 +49,7 @@ HINTS: dict[str, str] = {
     # Work in progress
     "RollingOut": "",
     "WaitingForPods": "",
+    "WaitingForDeletion": "It goes on by itself once that object is gone; look for a finalizer on it if it stays.",
     "Downloading": "",
     "LoadingModel": "",
     "EngineStarting": "",

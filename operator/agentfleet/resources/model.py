@@ -1,8 +1,8 @@
 """Where a ModelServer's model comes from and where it is kept."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from agentfleet.resources.base import AbsolutePath, Contract, DnsName, Quantity, rules, showing
 
@@ -102,3 +102,12 @@ class Cache(Contract):
     size: Quantity | None = None
     """For Ephemeral: how much the pod may store, for example 20Gi; above it kubelet evicts the pod.
     Default: no limit."""
+
+    @model_validator(mode="after")
+    def _has_its_place(self) -> Self:
+        """Repeats two of the rules for objects stored before these existed: without its place no volume can be made."""
+        if self.type == "HostPath" and self.path is None:
+            raise ValueError("type HostPath needs path, a folder on the nodes")
+        if self.type == "ExistingClaim" and self.claim_name is None:
+            raise ValueError("type ExistingClaim needs claimName, a PersistentVolumeClaim of the namespace")
+        return self
