@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -48,17 +47,23 @@ class Write:
 
 
 class AuditLog:
-    """Reads the log as it grows."""
+    """Reads the log as it grows; asking often is cheap, for those who ask share the machine with what they measure."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = 0
-        self._writes: list[Write] = []
+        self._writes: dict[tuple[str, str], list[Write]] = {}
+        self._first: dict[tuple[str, str], dict[tuple[str, str], Write]] = {}
 
-    def writes(self, user: str, namespace: str | None = None) -> list[Write]:
-        """All writes of ``user`` so far, in one namespace or in all, in the order in which they were answered."""
+    def writes(self, user: str, namespace: str) -> list[Write]:
+        """All writes of ``user`` in ``namespace`` so far, failed ones too, in the order in which they were answered."""
         self._read()
-        return [write for write in self._writes if write.user == user and namespace in (None, write.namespace)]
+        return self._writes.get((user, namespace), [])
+
+    def first(self, user: str, namespace: str) -> dict[tuple[str, str], Write]:
+        """The first successful one to each object, by resource and name."""
+        self._read()
+        return self._first.get((user, namespace), {})
 
     def _read(self) -> None:
         if not self._path.exists():  # nothing was written yet
@@ -69,16 +74,14 @@ class AuditLog:
         if lines and not lines[-1].endswith(b"\n"):
             lines.pop()  # still being written
         self._offset += sum(map(len, lines))
-        self._writes += map(Write.parse, lines)
+        for line in lines:
+            self._take(Write.parse(line))
 
-
-def first_of_each(writes: Iterable[Write]) -> dict[tuple[str, str], Write]:
-    """The first successful write of each object, by resource and name."""
-    first: dict[tuple[str, str], Write] = {}
-    for write in writes:
+    def _take(self, write: Write) -> None:
+        place = (write.user, write.namespace)
+        self._writes.setdefault(place, []).append(write)
         if write.succeeded:
-            first.setdefault((write.resource, write.name), write)
-    return first
+            self._first.setdefault(place, {}).setdefault((write.resource, write.name), write)
 
 
 def _seconds(timestamp: str) -> float:

@@ -21,6 +21,7 @@ from e2e.bench.process import Process, running
 from e2e.cluster import toolchain
 from e2e.cluster.shell import run, succeeds, wait_until
 
+_WRITING = ("create", "update", "patch", "delete", "deletecollection")
 _CONTROLLER_MANAGER = "system:kube-controller-manager"
 _CONTROLLERS = "deployment-controller,replicaset-controller,endpointslice-controller"
 """Those that act on children: what an operator at rest has beside it."""
@@ -102,7 +103,7 @@ def _write_files(folder: Path, tokens: dict[str, str], audited: tuple[str, ...])
         "kind": "Policy",
         "omitStages": ["RequestReceived"],
         "rules": [
-            {"level": "Metadata", "users": list(audited), "verbs": ["create", "update", "patch", "delete"]},
+            {"level": "Metadata", "users": list(audited), "verbs": list(_WRITING)},
             {"level": "None"},
         ],
     }
@@ -155,8 +156,8 @@ def _controller_manager(plane: ControlPlane) -> list[str]:
         f"--controllers={_CONTROLLERS}",
         "--leader-elect=false",
         "--secure-port=0",
-        "--kube-api-qps=100",
-        "--kube-api-burst=200",
+        "--kube-api-qps=500",  # the default of 20 would take minutes to catch up
+        "--kube-api-burst=1000",
         "--profiling=false",
     ]
 

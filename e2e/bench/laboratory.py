@@ -12,7 +12,7 @@ from agentfleet.kubecluster import path_of
 from agentfleet.objects import KINDS
 from agentfleet.resources.crd import DEFINITIONS, crd
 from e2e.bench import client as bare
-from e2e.bench.audit import AuditLog, Write, first_of_each
+from e2e.bench.audit import AuditLog, Write
 from e2e.bench.client import Client
 from e2e.bench.control_plane import ControlPlane
 from e2e.bench.fleet import Member, Request, Target, fleet
@@ -44,6 +44,17 @@ class Converged:
     def cpu(self) -> float:
         """CPU seconds of all that took part."""
         return self.meter.writer_cpu + self.meter.plane_cpu
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A namespace at one moment."""
+
+    namespace: str
+    writes: int
+    """How often the operator had written in it."""
+    versions: dict[Target, str]
+    """The resourceVersion of each ModelServer and child."""
 
 
 class Laboratory:
@@ -106,21 +117,27 @@ class Laboratory:
         (member,) = members = fleet(namespace, 1, _now(), prefix)
         await bare.create(self.client, members)
         await self.wait_written(namespace, members, interval=0.01)
-        created = first_of_each(self.audit.writes(BARE, namespace))[member.create.target]
-        written = first_of_each(self.audit.writes(OPERATOR, namespace))
+        created = self.audit.first(BARE, namespace)[member.create.target]
+        written = self.audit.first(OPERATOR, namespace)
         deployment = next(written[target] for target in _targets(members) if target[0] == "deployments")
         return deployment.completed - created.received
 
     async def wait_written(self, namespace: str, members: Sequence[Member], interval: float = 0.2) -> None:
         """Wait until the operator has written each child and each status of ``members``."""
-        wanted = _targets(members)
+        missing = _targets(members)
+        what = f"{len(missing)} children and status in {namespace} are written"
 
         async def written() -> bool:
             self.plane.expect_running()
-            return wanted <= first_of_each(self.audit.writes(OPERATOR, namespace)).keys()
+            done = self.audit.first(OPERATOR, namespace)
+            missing.difference_update([target for target in missing if target in done])
+            return not missing
 
-        what = f"{len(wanted)} children and status are written"
-        await until(written, what, timeout=60 + len(members) / 5, interval=interval)
+        def first_missing() -> str:
+            # Another revision in its place: the operator's code has changed since this process was started.
+            return f"; {len(missing)} are missing, such as {' '.join(min(missing))}"
+
+        await until(written, what, timeout=60 + len(members) / 5, interval=interval, hint=first_missing)
 
     async def wait_quiet(self) -> None:
         """Wait until the control plane has caught up: it writes hardly anything any more, and computes little."""
@@ -134,29 +151,39 @@ class Laboratory:
 
         await until(quiet, "the control plane is quiet", timeout=300, interval=0)
 
-    async def versions(self, namespace: str) -> dict[Target, str]:
-        """The resourceVersion of each ModelServer and child."""
+    async def snapshot(self, namespace: str) -> Snapshot:
+        """What there is now, to be compared with what there is later."""
+        return Snapshot(namespace, len(self.writes(namespace)), await self._versions(namespace))
+
+    async def since(self, before: Snapshot) -> tuple[int, int]:
+        """The operator's writes since ``before``, and at most how many of them changed nothing."""
+        after = await self._versions(before.namespace)
+        writes = len(self.writes(before.namespace)) - before.writes
+        changed = sum(before.versions.get(target) != version for target, version in after.items())
+        return writes, max(0, writes - changed)
+
+    def writes(self, namespace: str) -> list[Write]:
+        """The operator's writes in ``namespace`` so far; its Lease is elsewhere."""
+        return self.audit.writes(OPERATOR, namespace)
+
+    async def _versions(self, namespace: str) -> dict[Target, str]:
         found = {}
         for kind in (KINDS[name] for name in _WRITTEN_KINDS):
             for item in (await self.client.get(path_of(kind, namespace), _METADATA))["items"]:
                 found[kind.plural, item["metadata"]["name"]] = item["metadata"]["resourceVersion"]
         return found
 
-    def writes(self, namespace: str) -> list[Write]:
-        """The operator's writes in ``namespace`` so far; its Lease is elsewhere."""
-        return self.audit.writes(OPERATOR, namespace)
-
     async def _converged(self, namespace: str, writer: str, members: Sequence[Member], meter: Meter) -> Converged:
         await self._check(namespace, members)
-        creates = first_of_each(self.audit.writes(BARE, namespace))
-        writes = first_of_each(self.audit.writes(writer, namespace))
+        creates = self.audit.first(BARE, namespace)
+        writes = self.audit.first(writer, namespace)
         end = max(writes[target].completed for target in _targets(members))
         start = min(creates[member.create.target].received for member in members)
         return Converged(end - start, meter)
 
     async def _check(self, namespace: str, members: Sequence[Member]) -> None:
         """Look at the objects themselves: all children are there, and each ModelServer says that it is converged."""
-        there = (await self.versions(namespace)).keys()
+        there = (await self._versions(namespace)).keys()
         missing = {target for target in _targets(members) if "/" not in target[0]} - there
         names = {member.name for member in members}
         servers = (await self.client.get(path_of(KINDS["ModelServer"], namespace)))["items"]

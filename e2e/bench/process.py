@@ -1,4 +1,4 @@
-"""A process of a benchmark: started in the foreground's shadow, measured by /proc, and never left behind."""
+"""A process of a benchmark: a child that is measured by /proc and never left behind."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ class Report:
     ratios: dict[str, Figure] = field(default_factory=dict)
     goals: dict[str, float] = field(default_factory=dict)
     """Highest figure that is good enough, by name of a value or ratio."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader has to know."""
 
     def text(self) -> str:
         """A table for people: median, range, goal."""
@@ -51,7 +53,7 @@ class Report:
                 met = "met" if figure.median <= self.goals[name] else "MISSED"
                 line += f"  goal: at most {_number(self.goals[name])}, {met}"
             lines.append(line)
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def json(self) -> str:
         """One object in one line: medians under their names, the range as name_min and name_max."""

@@ -16,7 +16,8 @@ BENCHES = {"reconcile": ("e2e.bench.reconcile", "the operator against a bare cli
 def main(cluster: Cluster | None, arguments: Sequence[str]) -> int:
     """Run one benchmark. None of them needs a cluster yet: they bring what they measure."""
     # Ended by SIGTERM or by Ctrl-C, a benchmark stops the processes that it started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="python3 e2e bench", description=__doc__)
     found = parser.add_subparsers(dest="name", required=True, metavar="NAME")
     for name, (module, text) in BENCHES.items():

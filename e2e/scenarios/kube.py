@@ -33,6 +33,7 @@ _RESOURCES = {
     "ReplicaSet": "/apis/apps/v1/replicasets",
     "Secret": "/api/v1/secrets",
     "Service": "/api/v1/services",
+    "ServiceAccount": "/api/v1/serviceaccounts",
 }
 _PATCHES = {
     "merge": "application/merge-patch+json",

@@ -101,6 +101,8 @@ def test_reason(engine: str, status: dict[str, Any], reason: str, words: str) ->
             'MountVolume.SetUp failed for volume "models": hostPath type check failed: /srv/x is not a directory',
             "ModelNotFound",
         ),
+        ('MountVolume.SetUp failed for volume "token" : secret "hub" not found', "ConfigNotFound"),
+        ('MountVolume.SetUp failed for volume "token" : references non-existent secret key: token', "ConfigNotFound"),
         ("MountVolume.SetUp failed for volume: timed out", "VolumeMountFailed"),
     ],
 )

@@ -8,6 +8,7 @@ import pytest
 
 from e2e.cluster import Cluster, EmbeddedCluster
 from e2e.install import RELEASE, helm, install
+from e2e.scenarios.kstatus import kstatus
 from e2e.scenarios.scenario import Scenario
 
 NAME = "lasting"
@@ -41,7 +42,8 @@ def test_an_upgrade_restarts_no_engine(scenario: Scenario, embedded: EmbeddedClu
         node.run(["ctr", "-n", "k8s.io", "images", "tag", "--force", f"{_IMAGE}:dev", f"{_IMAGE}:{_OTHER_TAG}"])
     image = {"repository": "agentfleet/operator", "tag": _OTHER_TAG, "pullPolicy": "IfNotPresent"}
     install(embedded, {"image": image, "operator": {"logLevel": "DEBUG"}})
-    assert scenario.operators.is_ready()  # `helm upgrade --wait` does not return before
+    # `helm upgrade --wait` returns when the new pod stands by; at its next look it finds the Lease free.
+    scenario.operators.wait_ready(timeout=10)
     assert not operators & {pod["metadata"]["uid"] for pod in scenario.operators.pods()}
     scenario.stays(lambda: _pods(scenario) == before, "the engine pods stay as they are", 5)
 
@@ -56,9 +58,10 @@ def test_new_pods_get_the_new_sidecar(scenario: Scenario) -> None:
 
 
 def _is_updated(scenario: Scenario) -> bool:
-    status = scenario.server(NAME)["status"]
-    types = {condition["type"] for condition in status["conditions"]}
-    return bool(types == {"Ready", "ModelReady"} and status["updatedReplicas"] == status["readyReplicas"] == 2)
+    server = scenario.server(NAME)
+    return (
+        kstatus(server) == "Current" and server["status"]["updatedReplicas"] == server["status"]["readyReplicas"] == 2
+    )
 
 
 def test_uninstalling_keeps_models_and_their_pods(scenario: Scenario, cluster: Cluster) -> None:
@@ -76,7 +79,7 @@ def test_a_new_install_takes_over_without_a_restart(scenario: Scenario, cluster:
     before = _pods(scenario)
     scenario.kube.delete("Service", f"{NAME}-model-pods", scenario.namespace)  # drift while nobody looks
     install(cluster)
-    assert scenario.operators.is_ready()
+    scenario.operators.wait_ready(timeout=10)
     scenario.until(
         lambda: scenario.kube.get("Service", f"{NAME}-model-pods", scenario.namespace), "the deleted Service is back"
     )

@@ -17,6 +17,7 @@ from agentfleet.resources.conditions import HINTS
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError"}
+_NOT_THERE = r'(secret|configmap) "[^"]+" not found|references non-existent (secret|config) key'
 _LAST_WORDS = 300
 
 
@@ -143,6 +144,8 @@ def _volume_cannot_be_mounted(view: PodView) -> Failure | None:
         return None
     if "hostPath type check failed" in view.mount_failure:
         return Failure("ModelNotFound", f"{view.mount_failure}.")
+    if re.search(_NOT_THERE, view.mount_failure):
+        return Failure("ConfigNotFound", f"{view.mount_failure}.")
     return Failure("VolumeMountFailed", f"{view.mount_failure}.")
 
 

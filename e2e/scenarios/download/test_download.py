@@ -1,0 +1,126 @@
+"""Models from a hub: downloaded with a token and a checksum, cached, with progress; what cannot be had is explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from e2e.scenarios.kube import Manifest
+from e2e.scenarios.scenario import Scenario
+
+NAME = "chat"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _applied(scenario: Scenario) -> Iterator[None]:
+    scenario.kubectl("create", "configmap", "hub", f"--from-file={scenario.folder / 'hub.py'}")
+    scenario.apply("hub.yaml")
+    scenario.kubectl("rollout", "status", "deployment/hub", "--timeout=60s", timeout=90)
+    scenario.apply("servers.yaml")
+    yield
+    scenario.kubectl("exec", "deployment/hub", "--", "sh", "-c", "rm -rf /cache/*")
+
+
+def _tokens(scenario: Scenario) -> set[str]:
+    """Every token of the manifests."""
+    documents = [
+        document
+        for file in ("hub.yaml", "servers.yaml")
+        for document in yaml.safe_load_all((scenario.folder / file).read_text(encoding="utf-8"))
+    ]
+    return {document["stringData"]["token"] for document in documents if document["kind"] == "Secret"}
+
+
+def _requests(scenario: Scenario, repository: str) -> list[str]:
+    """What the hub and its CDN were asked about a repository."""
+    log = scenario.kubectl("logs", "deployment/hub")
+    return [line for line in log.splitlines() if f" /{repository}/" in line]
+
+
+def _model(scenario: Scenario, name: str) -> Manifest:
+    models: list[Manifest] = scenario.server(name).get("status", {}).get("models", [])
+    return models[0] if models else {}
+
+
+# Its loader is the first to fail, so that kubelet's next try, ten seconds later, is not waited for twice.
+def test_a_corrected_token_suffices(scenario: Scenario) -> None:
+    scenario.until(lambda: scenario.stalled("wrong-token") == "ModelGated", "the token is refused", timeout=30)
+    good = next(iter(_tokens(scenario) - {"hf_e2eExpiredTokenThatNobodySees"}))
+    patch = json.dumps({"stringData": {"token": good}})
+    scenario.kubectl("patch", "secret", "expired", "--type=merge", "-p", patch)
+    scenario.wait_ready("wrong-token")
+    assert scenario.stalled("wrong-token") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "words"),
+    [
+        ("wrong-sum", "ChecksumMismatch", ("0" * 64, "spec.model.sha256")),
+        ("missing", "ModelNotFound", ("acme/absent", "spec.model.uri")),
+        ("no-token", "ModelGated", ("acme/gated", "spec.model.auth.secretName")),
+        ("no-secret", "ConfigNotFound", ('"absent"', "Create the Secret")),
+    ],
+)
+def test_what_cannot_be_had_is_explained(scenario: Scenario, name: str, reason: str, words: tuple[str, ...]) -> None:
+    scenario.until(lambda: scenario.stalled(name) == reason, f"{name} is Stalled by {reason}", timeout=30)
+    for kind in ("Ready", "Stalled"):
+        condition = scenario.condition(name, kind)
+        assert condition is not None
+        assert condition["reason"] == reason
+        for word in words:
+            assert word in condition["message"]
+
+
+def test_it_serves_what_the_hub_has(scenario: Scenario) -> None:
+    scenario.wait_ready(NAME)
+    with scenario.chat(NAME) as chat:
+        assert chat.ask().text
+    model = _model(scenario, NAME)
+    assert model["state"] == "Ready"
+    assert model["digest"] == scenario.server(NAME)["spec"]["model"]["sha256"]
+    assert model["size"] > 100_000
+
+
+def test_a_second_pod_on_the_node_downloads_nothing(scenario: Scenario) -> None:
+    before = _requests(scenario, "acme/chat")
+    assert len([line for line in before if "GET /acme/chat/tiny.gguf" in line]) == 1
+    scenario.kubectl("scale", "ms", NAME, "--replicas=2")
+    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 2, "two pods serve")
+    assert len({pod["spec"]["nodeName"] for pod in scenario.children("Pod", NAME)}) == 1
+    assert _requests(scenario, "acme/chat") == before
+
+
+def test_a_slow_download_shows_its_progress(scenario: Scenario) -> None:
+    scenario.apply("slow.yaml")
+    shown: list[int] = []
+
+    def downloaded() -> bool:
+        model = _model(scenario, "slow")
+        if model.get("state") == "Downloading" and model.get("progressPercent") not in (None, *shown[-1:]):
+            shown.append(model["progressPercent"])
+            condition = scenario.condition("slow", "ModelReady")
+            assert condition is not None
+            assert condition["reason"] in ("Downloading", "LoadingModel")
+        return model.get("state") in ("Verifying", "Loading", "Ready")
+
+    scenario.until(downloaded, "it is downloaded")
+    assert len(shown) > 1
+    assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize("kind", ["ModelServer", "Deployment", "ReplicaSet", "Pod", "ConfigMap", "Service", "Event"])
+def test_no_object_shows_a_token(scenario: Scenario, kind: str) -> None:
+    text = json.dumps(scenario.kube.list(kind, scenario.namespace))
+    assert not [token for token in _tokens(scenario) if token in text]
+
+
+def test_no_log_shows_a_token(scenario: Scenario) -> None:
+    logs = scenario.operators.log()
+    for pod in scenario.kube.list("Pod", scenario.namespace, labels="agentfleet.dev/modelserver"):
+        logs += scenario.kubectl("logs", pod["metadata"]["name"], "--all-containers", "--ignore-errors")
+    for proof in ("acme/gated", "acme/chat"):
+        assert proof in logs
+    assert not [token for token in _tokens(scenario) if token in logs]

@@ -1,0 +1,113 @@
+"""GPUs: servers wait for them and say so, take what they asked for and no more; classes that must exist are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.kube import Kube, Manifest
+from e2e.scenarios.scenario import Scenario
+
+_GPU = "nvidia.com/gpu"
+_WANTED = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _without_gpus(embedded: EmbeddedCluster, kube: Kube) -> Iterator[None]:
+    """No node has GPUs before the test; afterwards each has those that it had."""
+    had = {node.name: _gpus(kube, node.name) for node in embedded.nodes}
+    for name in had:
+        embedded.set_gpus(name, 0)
+    yield
+    for name, count in had.items():
+        embedded.set_gpus(name, count)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _applied(scenario: Scenario, _without_gpus: None) -> Iterator[None]:
+    scenario.apply("classes.yaml", "first.yaml")
+    yield
+    # The classes belong to no namespace, so they do not go with the scenario's.
+    for file in ("classes.yaml", "absent-class.yaml"):
+        scenario.kubectl("delete", f"--filename={scenario.folder / file}", "--ignore-not-found", "--wait=false")
+
+
+def _gpus(kube: Kube, node: str) -> int:
+    found = kube.get("Node", node)
+    assert found is not None
+    return int(found["status"]["allocatable"].get(_GPU, "0"))
+
+
+def _unschedulable(scenario: Scenario, name: str) -> Manifest | None:
+    """The Reconciling condition where it says that no node fits."""
+    condition = scenario.condition(name, "Reconciling")
+    return condition if condition and condition["reason"] == "Unschedulable" else None
+
+
+def _scheduled(scenario: Scenario, name: str) -> Manifest | None:
+    """The server's pod, once it has a node."""
+    return next((pod for pod in scenario.children("Pod", name) if pod["spec"].get("nodeName")), None)
+
+
+def test_without_gpus_it_waits_and_says_so(scenario: Scenario) -> None:
+    reconciling = scenario.until(lambda: _unschedulable(scenario, "first"), "first is Unschedulable", timeout=15)
+    ready = scenario.condition("first", "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("Unknown", "Unschedulable")
+    for word in (_GPU, "spec.gpu", "add a node"):
+        assert word in reconciling["message"]
+    assert scenario.stalled("first") is None  # it may pass by itself
+
+
+def test_it_goes_where_gpus_appear(scenario: Scenario, embedded: EmbeddedCluster) -> None:
+    node = embedded.nodes[-1].name
+    embedded.set_gpus(node, _WANTED)
+    pod = scenario.until(lambda: _scheduled(scenario, "first"), "first has a node", timeout=15)
+    assert pod["spec"]["nodeName"] == node
+    scenario.until(lambda: not _unschedulable(scenario, "first"), "first is not Unschedulable any more", timeout=15)
+
+
+def test_the_pod_asks_for_what_was_given(scenario: Scenario) -> None:
+    pod = _scheduled(scenario, "first")
+    assert pod is not None
+    spec = pod["spec"]
+    engine = spec["containers"][0]
+    assert engine["resources"]["requests"][_GPU] == engine["resources"]["limits"][_GPU] == str(_WANTED)
+    assert "--tensor-parallel-size=2" in engine["args"]
+    memory = next(each["name"] for each in engine["volumeMounts"] if each["mountPath"] == "/dev/shm")
+    volume = next(each for each in spec["volumes"] if each["name"] == memory)
+    assert volume["emptyDir"]["medium"] == "Memory"
+    for key in (_GPU, "e2e/reserved"):
+        assert {"key": key, "operator": "Exists", "effect": "NoSchedule"} in spec["tolerations"]
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux"}
+    assert (spec["priorityClassName"], spec["priority"]) == ("e2e-gpus", 1000)
+    assert spec["runtimeClassName"] == "e2e-gpus"
+    for other in spec["initContainers"]:
+        assert _GPU not in other["resources"].get("limits", {})
+
+
+def test_a_class_that_does_not_exist_is_named(scenario: Scenario) -> None:
+    scenario.apply("second.yaml")
+    scenario.until(lambda: scenario.stalled("unclassed") == "Rejected", "unclassed is Stalled by Rejected", timeout=15)
+    for kind in ("Ready", "Stalled"):
+        condition = scenario.condition("unclassed", kind)
+        assert condition is not None
+        assert "no PriorityClass with name e2e-late was found" in condition["message"]
+    assert scenario.children("Pod", "unclassed") == []
+
+
+def test_it_serves_once_the_class_is_there(scenario: Scenario) -> None:
+    scenario.apply("absent-class.yaml")
+    scenario.wait_ready("unclassed")
+    assert scenario.stalled("unclassed") is None
+
+
+def test_taken_gpus_are_not_given_twice(scenario: Scenario) -> None:
+    scenario.until(lambda: _unschedulable(scenario, "second"), "second is Unschedulable", timeout=15)
+    assert _scheduled(scenario, "second") is None
+    scenario.kubectl("scale", "ms", "first", "--replicas=0")
+    first = scenario.until(lambda: _scheduled(scenario, "second"), "second has the GPUs that first had")
+    assert scenario.children("Pod", "first") == []
+    assert first["spec"]["nodeName"]
