@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 if sys.path[0] == str(_REPOSITORY / "e2e"):
@@ -22,9 +23,7 @@ from e2e import bootstrap, commands  # noqa: E402
 from e2e.cluster import ClusterError, Target, connect, packages  # noqa: E402
 from e2e.cluster.shell import without_proxies  # noqa: E402
 
-_PROGRAMS = {"demo": "e2e.demo", "bench": "e2e.bench.run"}
-"""Commands that are whole programs on a cluster: module with ``main(cluster, arguments) -> exit status``."""
-_PASSED_ON = ("kubectl", "test", *_PROGRAMS)
+_PASSED_ON = ("kubectl", "test", "demo", "bench")
 """Commands whose arguments are not ours to read."""
 _IN_NETWORK = "AGENTFLEET_E2E_IN_NETWORK"
 
@@ -36,12 +35,12 @@ def main(argv: Sequence[str]) -> int:
     # Absent unless given: a default of the subcommand's would overwrite what stands before the command.
     target = Target(context=getattr(options, "context", None), kind=getattr(options, "kind", None))
     try:
-        if target == Target() and "--no-cluster" not in passed_on:
+        if target == Target() and options.command != "bench" and "--no-cluster" not in passed_on:
             packages.require_root()  # before minutes of preparation
         if _needs_environment(options) and not bootstrap.entered():
             bootstrap.enter(argv)
-        if options.command in _PROGRAMS:
-            return _run_program(options.command, target, argv, passed_on)
+        if options.command == "demo" and _IN_NETWORK not in os.environ:
+            _enter_network(target, argv)
         return _run(options, target, passed_on)
     except ClusterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -56,12 +55,16 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(options: argparse.Namespace, target: Target, arguments: list[str]) -> int:
+    status = 0
     match options.command:
         case "kubectl":
-            return commands.kubectl(target, arguments)
+            status = commands.kubectl(target, arguments)
         case "test":
-            status: int = importlib.import_module("e2e.run").main(target, arguments)
-            return status
+            status = importlib.import_module("e2e.run").main(target, arguments)
+        case "demo":
+            status = importlib.import_module("e2e.demo").main(connect(target), arguments)
+        case "bench":
+            status = importlib.import_module("e2e.bench.run").main(arguments)
         case "up":
             commands.up(target, nodes=options.nodes, gpus=options.gpus, fake_nodes=options.kwok, bare=options.bare)
         case "down":
@@ -70,20 +73,17 @@ def _run(options: argparse.Namespace, target: Target, arguments: list[str]) -> i
             commands.status(target)
         case "load":
             commands.load(target, options.archive)
-    return 0
-
-
-def _run_program(command: str, target: Target, argv: Sequence[str], arguments: list[str]) -> int:
-    if _IN_NETWORK not in os.environ:
-        cluster = commands.running(target)
-        words = cluster.network_command([sys.executable, "-m", "e2e", *argv])
-        os.execvpe(words[0], words, {**without_proxies(os.environ), _IN_NETWORK: "1"})  # noqa: S606
-    status: int = importlib.import_module(_PROGRAMS[command]).main(connect(target), arguments)
     return status
 
 
+def _enter_network(target: Target, argv: Sequence[str]) -> NoReturn:
+    """Start again where the cluster's own addresses can be reached; brings the cluster up where none is."""
+    words = commands.running(target).network_command([sys.executable, "-m", "e2e", *argv])
+    os.execvpe(words[0], words, {**without_proxies(os.environ), _IN_NETWORK: "1"})  # noqa: S606
+
+
 def _needs_environment(options: argparse.Namespace) -> bool:
-    return options.command in (*_PROGRAMS, "test", "load") or (options.command == "up" and not options.bare)
+    return options.command in ("demo", "bench", "test", "load") or (options.command == "up" and not options.bare)
 
 
 def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from e2e import commands
@@ -115,10 +116,9 @@ def _quick_parts(paths: Sequence[str], for_pytest: Sequence[str], *, selected: b
     for check in _CHECKS:
         if check.tests is None:
             if not selected:
-                results.append(_timed(check.name, lambda command=check.command: _run(command)))  # type: ignore[misc]
+                results.append(_timed(check.name, partial(_run, check.command)))
         elif tests := _below(check.tests, paths):
-            command = (*check.command, *tests, *for_pytest)
-            results.append(_timed(check.name, lambda command=command: _run(command)))  # type: ignore[misc]
+            results.append(_timed(check.name, partial(_run, (*check.command, *tests, *for_pytest))))
     return results
 
 
@@ -136,7 +136,7 @@ def _on_cluster(target: Target, arguments: Sequence[str], *, keep: bool, full: b
         if brought_up:
             environment = _environment(target, throwaway=ours, full=full)
             command = brought_up[0].network_command([*_PYTEST, *arguments])
-            results.append(_timed("scenarios", lambda: _run(command, environment)))
+            results.append(_timed("scenarios", partial(_run, command, environment)))
         else:
             results.append(Result("scenarios", "not run", 0.0))
     finally:

@@ -116,6 +116,11 @@ class FakeCluster:
         self._scaled.add(key)
         self._store(key, old, {**copy.deepcopy(old), "spec": {**copy.deepcopy(old["spec"]), "replicas": replicas}})
 
+    async def replace_ports(self, key: Key, ports: list[Manifest]) -> None:
+        self._write("replace_ports", key)
+        old = self.objects[key]
+        self._store(key, old, {**copy.deepcopy(old), "spec": {**old["spec"], "ports": copy.deepcopy(ports)}})
+
     async def get(self, key: Key) -> Manifest | None:
         self._may_fail("get", key)
         return copy.deepcopy(self.objects.get(key))

@@ -75,6 +75,7 @@ async def test_an_edited_child_is_repaired_and_foreign_additions_stay(world: Wor
     await world.settle()
     edited = copy.deepcopy(world.cluster.objects[SERVICE])
     edited["spec"]["selector"] = {"agentfleet.dev/modelserver": "other"}
+    edited["spec"]["ports"].append({"name": "web", "port": 8000})
     edited["metadata"]["annotations"]["mesh"] = "on"
     world.cluster.put(edited)
     await world.settle()

@@ -6,7 +6,7 @@ from e2e.bench.run import main
 from e2e.cluster.errors import ClusterError
 
 try:
-    sys.exit(main(None, sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))
 except ClusterError as error:
     sys.exit(f"error: {error}")
 except KeyboardInterrupt:

@@ -7,14 +7,12 @@ import importlib
 import signal
 from collections.abc import Sequence
 
-from e2e.cluster import Cluster
-
 BENCHES = {"reconcile": ("e2e.bench.reconcile", "the operator against a bare client that makes the same writes")}
 """Each module has add_arguments(parser) and measure(options) -> Report."""
 
 
-def main(cluster: Cluster | None, arguments: Sequence[str]) -> int:
-    """Run one benchmark. None of them needs a cluster yet: they bring what they measure."""
+def main(arguments: Sequence[str]) -> int:
+    """Run one benchmark. None of them needs a cluster: they bring what they measure."""
     # Ended by SIGTERM or by Ctrl-C, a benchmark stops the processes that it started.
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs start with SIGINT ignored
         signal.signal(number, signal.default_int_handler)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from e2e.chat import Chat, chat
+from e2e.scenarios.kstatus import kstatus
 from e2e.scenarios.kube import Kube, Manifest
 from e2e.scenarios.operators import Operators
 
@@ -77,6 +78,20 @@ class Scenario:
         """The reason for which the ModelServer is Stalled, None where it is not."""
         condition = self.condition(name, "Stalled")
         return condition["reason"] if condition else None
+
+    def wait_settled(self, name: str, pods: int = 1) -> None:
+        """Wait until a ModelServer has one Deployment, of its newest revision, with so many pods, and no troubles."""
+
+        def settled() -> bool:
+            server = self.server(name)
+            return (
+                kstatus(server) == "Current"
+                and server["status"].get("updatedReplicas") == server["status"].get("readyReplicas") == pods
+                and len(self.children("Deployment", name)) == 1
+                and len(self.children("Pod", name)) == pods
+            )
+
+        self.until(settled, f"{name} has one Deployment with {pods} pods that serve, and is Current", timeout=90)
 
     def until(self, probe: Callable[[], Found | None], what: str, timeout: float = 30) -> Found:
         """Look until ``probe`` gives something; after ``timeout`` seconds fail with all that may explain it."""

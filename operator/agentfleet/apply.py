@@ -39,6 +39,8 @@ class Applier:
             if _is_current(live, manifest):
                 self._metrics.applies_skipped.labels(key.kind).inc()
                 return
+            if _has_foreign_ports(live, manifest):
+                await self._cluster.replace_ports(key, manifest["spec"]["ports"])
             answer = await self._cluster.apply(manifest, force=True)
         _check_owner(key, answer, manifest)
         self._cache.observe(answer)
@@ -72,6 +74,14 @@ def _is_current(live: Manifest, manifest: Manifest) -> bool:
         # The number of pods is compared and written by scale().
         wish["spec"] = {name: value for name, value in wish["spec"].items() if name != "replicas"}
     return contains(live, wish)
+
+
+def _has_foreign_ports(live: Manifest, manifest: Manifest) -> bool:
+    """True for a Service with a port that is not ours: if it has the name of one of ours, no apply is accepted."""
+    if manifest["kind"] != "Service":
+        return False
+    ours = {port["port"] for port in manifest["spec"]["ports"]}
+    return any(port["port"] not in ours for port in live["spec"].get("ports", ()))
 
 
 def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:

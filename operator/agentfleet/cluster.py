@@ -1,6 +1,6 @@
 """The one door to the API server: a Protocol for the rest of the operator, and KubeCluster, which implements it.
 
-All writes are server-side apply with one field manager; nothing here decides what to write.
+All writes but one are server-side apply with one field manager; nothing here decides what to write.
 """
 
 from dataclasses import dataclass
@@ -46,6 +46,9 @@ class Cluster(Protocol):
 
     async def scale(self, key: Key, replicas: int) -> None:
         """Server-side apply `replicas` on the scale sub-resource, with force."""
+
+    async def replace_ports(self, key: Key, ports: list[Manifest]) -> None:
+        """Replace all ports of a Service by a merge patch: an apply keeps, beside ours, what others have put there."""
 
     async def get(self, key: Key) -> Manifest | None:
         """The live object, None where absent."""

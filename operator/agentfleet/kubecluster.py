@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
+_MERGE = "application/merge-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _PAGE = 200
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
@@ -95,6 +96,13 @@ class KubeCluster:
             "spec": {"replicas": replicas},
         }
         await self._write("scale", key.kind, "PATCH", path, body, query=_apply(force=True))
+
+    async def replace_ports(self, key: Key, ports: list[Manifest]) -> None:
+        """Merge patch, in which a list is one value."""
+        path = path_of(KINDS[key.kind], key.namespace, key.name)
+        body = {"spec": {"ports": ports}}
+        query = {"fieldManager": FIELD_MANAGER}
+        await self._write("replace_ports", key.kind, "PATCH", path, body, query=query, content_type=_MERGE)
 
     async def get(self, key: Key) -> Manifest | None:
         """Read one object by a quorum read."""
@@ -197,11 +205,19 @@ class KubeCluster:
         return _answer(method, path, *await self._call(method, path, body, accept, query))
 
     async def _write(
-        self, verb: str, kind: str, method: str, path: str, body: Manifest, *, query: Mapping[str, str] | None = None
+        self,
+        verb: str,
+        kind: str,
+        method: str,
+        path: str,
+        body: Manifest,
+        *,
+        query: Mapping[str, str] | None = None,
+        content_type: str | None = None,
     ) -> Manifest:
         writes = self._metrics.api_writes
         try:
-            status, data = await self._call(method, path, body, _JSON, query)
+            status, data = await self._call(method, path, body, _JSON, query, content_type)
         except Transient:
             writes.labels(verb, kind, "unreachable").inc()
             raise
@@ -209,14 +225,21 @@ class KubeCluster:
         return _answer(method, path, status, data)
 
     async def _call(
-        self, method: str, path: str, body: Manifest | None, accept: str, query: Mapping[str, str] | None
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None,
+        accept: str,
+        query: Mapping[str, str] | None,
+        content_type: str | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body of an answer that came within 10 s. A PATCH is a server-side apply."""
+        """Status and body of an answer that came within 10 s. A PATCH is a server-side apply, unless named otherwise."""
+        content_type = content_type or (_APPLY if method == "PATCH" else _JSON)
         prepared = await self._client.param_serialize(
             method,
             path,
             query_params=list((query or {}).items()),
-            header_params={"Accept": accept, "Content-Type": _APPLY if method == "PATCH" else _JSON},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )

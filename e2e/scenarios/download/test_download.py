@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 
 from e2e.scenarios.kube import Manifest
-from e2e.scenarios.scenario import Scenario
+from e2e.scenarios.scenario import OWNED, Scenario
 
 NAME = "chat"
 
 
+@pytest.fixture(scope="module")
+def began() -> datetime:
+    """When the first of the manifests was applied."""
+    return datetime.now(UTC)
+
+
 @pytest.fixture(scope="module", autouse=True)
-def _applied(scenario: Scenario) -> Iterator[None]:
+def _applied(scenario: Scenario, began: datetime) -> Iterator[None]:
     scenario.kubectl("create", "configmap", "hub", f"--from-file={scenario.folder / 'hub.py'}")
     scenario.apply("hub.yaml")
     scenario.kubectl("rollout", "status", "deployment/hub", "--timeout=60s", timeout=90)
     scenario.apply("servers.yaml")
     yield
     scenario.kubectl("exec", "deployment/hub", "--", "sh", "-c", "rm -rf /cache/*")
+    scenario.kubectl("delete", "deployment/hub", "--wait=false")  # the sweep knows pods of ModelServers only
 
 
 def _tokens(scenario: Scenario) -> set[str]:
@@ -38,11 +46,6 @@ def _requests(scenario: Scenario, repository: str) -> list[str]:
     """What the hub and its CDN were asked about a repository."""
     log = scenario.kubectl("logs", "deployment/hub")
     return [line for line in log.splitlines() if f" /{repository}/" in line]
-
-
-def _model(scenario: Scenario, name: str) -> Manifest:
-    models: list[Manifest] = scenario.server(name).get("status", {}).get("models", [])
-    return models[0] if models else {}
 
 
 # Its loader is the first to fail, so that kubelet's next try, ten seconds later, is not waited for twice.
@@ -78,7 +81,7 @@ def test_it_serves_what_the_hub_has(scenario: Scenario) -> None:
     scenario.wait_ready(NAME)
     with scenario.chat(NAME) as chat:
         assert chat.ask().text
-    model = _model(scenario, NAME)
+    (model,) = scenario.server(NAME)["status"]["models"]
     assert model["state"] == "Ready"
     assert model["digest"] == scenario.server(NAME)["spec"]["model"]["sha256"]
     assert model["size"] > 100_000
@@ -98,17 +101,20 @@ def test_a_slow_download_shows_its_progress(scenario: Scenario) -> None:
     shown: list[int] = []
 
     def downloaded() -> bool:
-        model = _model(scenario, "slow")
-        if model.get("state") == "Downloading" and model.get("progressPercent") not in (None, *shown[-1:]):
-            shown.append(model["progressPercent"])
-            condition = scenario.condition("slow", "ModelReady")
-            assert condition is not None
-            assert condition["reason"] in ("Downloading", "LoadingModel")
+        status = scenario.server("slow").get("status") or {"models": [{}]}
+        model: Manifest = status["models"][0]
+        percent = model.get("progressPercent")
+        if percent is not None and percent not in shown:
+            shown.append(percent)
+            ready = next(condition for condition in status["conditions"] if condition["type"] == "ModelReady")
+            assert ready["reason"] == model["state"] == "Downloading"
+            assert f"{percent} %" in ready["message"]
         return model.get("state") in ("Verifying", "Loading", "Ready")
 
     scenario.until(downloaded, "it is downloaded")
     assert len(shown) > 1
     assert shown == sorted(shown)
+    print(f"shown: {shown}")
 
 
 @pytest.mark.parametrize("kind", ["ModelServer", "Deployment", "ReplicaSet", "Pod", "ConfigMap", "Service", "Event"])
@@ -117,10 +123,11 @@ def test_no_object_shows_a_token(scenario: Scenario, kind: str) -> None:
     assert not [token for token in _tokens(scenario) if token in text]
 
 
-def test_no_log_shows_a_token(scenario: Scenario) -> None:
-    logs = scenario.operators.log()
-    for pod in scenario.kube.list("Pod", scenario.namespace, labels="agentfleet.dev/modelserver"):
-        logs += scenario.kubectl("logs", pod["metadata"]["name"], "--all-containers", "--ignore-errors")
+def test_no_log_shows_a_token(scenario: Scenario, began: datetime) -> None:
+    logs = scenario.operators.log(since=began)
+    for pod in scenario.kube.list("Pod", scenario.namespace, labels=OWNED):
+        for which in ("--previous=false", "--previous"):
+            logs += scenario.kubectl("logs", pod["metadata"]["name"], "--all-containers", "--ignore-errors", which)
     for proof in ("acme/gated", "acme/chat"):
         assert proof in logs
     assert not [token for token in _tokens(scenario) if token in logs]

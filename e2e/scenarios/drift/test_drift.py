@@ -71,6 +71,11 @@ def test_deleted_children_return(scenario: Scenario) -> None:
 _ENGINE_IMAGE = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "intruder:1"}]
 EDITS: dict[str, tuple[str, str, Any]] = {
     "selector of the Service": ("Service", "model", {"spec": {"selector": {"app": "intruder"}}}),
+    "port of the Service": (
+        "Service",
+        "model",
+        {"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "http"}]}},
+    ),
     "type of the Service": ("Service", "model", {"spec": {"type": "NodePort"}}),
     "labels of the headless Service": ("Service", "model-pods", {"metadata": {"labels": None}}),
     "image of the Deployment": ("Deployment", "", _ENGINE_IMAGE),

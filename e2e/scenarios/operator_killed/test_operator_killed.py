@@ -26,10 +26,8 @@ def _killed(scenario: Scenario, embedded: EmbeddedCluster) -> None:
 
 def test_what_was_begun_is_finished(scenario: Scenario) -> None:
     scenario.operators.wait_ready()
-    scenario.wait_ready("stays", "comes")
     for name in ("stays", "comes"):
-        scenario.until(lambda name=name: len(scenario.children("Pod", name)) == 1, f"{name} has one pod")  # type: ignore[misc]
-        assert len(scenario.children("Deployment", name)) == 1
+        scenario.wait_settled(name)
         with scenario.chat(name) as chat:
             assert chat.ask().text
     (pod,) = scenario.children("Pod", "stays")
