@@ -81,6 +81,7 @@ async def test_an_edited_child_is_repaired_and_foreign_additions_stay(world: Wor
     await world.settle()
     repaired = world.cluster.objects[SERVICE]
     assert repaired["spec"]["selector"]["agentfleet.dev/modelserver"] == "phi"
+    assert [port["name"] for port in repaired["spec"]["ports"]] == ["http"]
     assert repaired["metadata"]["annotations"]["mesh"] == "on"
 
 

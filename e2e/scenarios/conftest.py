@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, wait_until
+from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, layout, wait_until
+from e2e.cluster.shell import exclusive
 from e2e.scenarios import kube as api
 from e2e.scenarios.kube import Kube
 from e2e.scenarios.operators import Operators, faults
@@ -52,8 +53,11 @@ def full() -> bool:
 
 @pytest.fixture(scope="session")
 def kube(cluster: Cluster) -> Iterator[Kube]:
-    """The API server, without anything of an earlier run. At the end nothing of this one is left either."""
-    with api.connect(cluster) as connection:
+    """The API server, without anything of an earlier run. At the end nothing of this one is left either.
+
+    Two runs at once would take each other's namespaces and operator away, so the second one waits.
+    """
+    with exclusive(layout.cache_home() / "scenarios.lock"), api.connect(cluster) as connection:
         _sweep(connection)
         yield connection
         if os.environ.get("AGENTFLEET_E2E_THROWAWAY") != "1":  # else the cluster itself is about to go

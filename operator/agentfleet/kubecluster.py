@@ -233,7 +233,7 @@ class KubeCluster:
         query: Mapping[str, str] | None,
         content_type: str | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body of an answer that came within 10 s. A PATCH is a server-side apply, unless named otherwise."""
+        """Status and body of an answer that came within 10 s. A PATCH is an apply unless its type is given."""
         content_type = content_type or (_APPLY if method == "PATCH" else _JSON)
         prepared = await self._client.param_serialize(
             method,

@@ -94,7 +94,8 @@ class Cache(Contract):
     hostPathRoot setting) or ExistingClaim (a PersistentVolumeClaim). Default without a cache: Ephemeral."""
 
     path: AbsolutePath | None = None
-    """The folder on the nodes, for HostPath."""
+    """The folder on the nodes, for HostPath; it must exist and be writable for user 65532, or be created so by whoever
+    looks after the nodes."""
 
     claim_name: DnsName | None = None
     """The claim, for ExistingClaim."""
