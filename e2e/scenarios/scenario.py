@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,12 +49,19 @@ class Scenario:
             raise AssertionError(f"{error}\n{self.report()}") from error
 
     @contextmanager
-    def chat(self, name: str, model: str = "") -> Iterator[Chat]:
+    def address(self, name: str, timeout: float = 15) -> Iterator[str]:
+        """``host:port`` of the named ModelServer's Service, which answers.
+
+        Between a pod that is ready and a connection to it stands kube-proxy: it has to hear of the pod first.
+        """
+        with self.kube.cluster.service(self.namespace, f"{name}-model", 80) as address:
+            self.until(lambda: _accepts(address), f"the Service of {name} lets connections through", timeout)
+            yield address
+
+    @contextmanager
+    def chat(self, name: str, model: str = "", *, timeout: float = 15) -> Iterator[Chat]:
         """A client of the named ModelServer, through its Service."""
-        with (
-            self.kube.cluster.service(self.namespace, f"{name}-model", 80) as address,
-            chat(address, model or name) as client,
-        ):
+        with self.address(name, timeout) as address, chat(address, model or name) as client:
             yield client
 
     # --- what tests look at --------------------------------------------------------------------------------------
@@ -118,6 +126,15 @@ class Scenario:
         )
         sections = [f"--- {title}\n{_last(self.kubectl(*words), 80)}" for title, *words in parts]
         return "\n".join([*sections, f"--- operator\n{_last(self.operators.log(), 30)}"])
+
+
+def _accepts(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def _last(text: str, lines: int) -> str:

@@ -70,7 +70,7 @@ def _served(scenario: Scenario) -> None:
 def test_a_rollout_loses_no_request(scenario: Scenario) -> None:
     before = scenario.server(NAME)["status"]["revision"]
     old_pod = scenario.children("Pod", NAME)[0]["metadata"]["name"]
-    with scenario.kube.cluster.service(scenario.namespace, f"{NAME}-model", 80) as address, _traffic(address) as seen:
+    with scenario.address(NAME) as address, _traffic(address) as seen:
         scenario.until(lambda: seen.answers >= _CLIENTS, "clients get answers")
         scenario.kubectl("patch", "ms", NAME, "--type=merge", "-p", '{"spec":{"llamaCpp":{"contextSize":1024}}}')
         scenario.until(lambda: scenario.server(NAME)["status"]["revision"] != before, "it is rolled out", timeout=60)
@@ -97,7 +97,7 @@ def test_nothing_of_the_old_revision_is_left(scenario: Scenario) -> None:
 def test_scaling_in_loses_no_request(scenario: Scenario) -> None:
     scenario.kubectl("scale", "ms", NAME, "--replicas=2")
     scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 2, "two pods serve")
-    with scenario.kube.cluster.service(scenario.namespace, f"{NAME}-model", 80) as address, _traffic(address) as seen:
+    with scenario.address(NAME) as address, _traffic(address) as seen:
         scenario.until(lambda: seen.answers >= _CLIENTS, "clients get answers")
         scenario.kubectl("scale", "ms", NAME, "--replicas=1")
         scenario.until(lambda: len(scenario.kube.list("Pod", scenario.namespace)) == 1, "one pod is left", timeout=90)
