@@ -289,3 +289,16 @@ async def test_revisions_are_labelled(world: World) -> None:
     labels = world.cluster.objects[Key("Deployment", NAMESPACE, name)]["metadata"]["labels"]
     assert name.endswith(labels[REVISION_LABEL])
     assert world.status["revision"] == labels[REVISION_LABEL]
+
+
+async def test_children_of_a_ghost_are_not_made_again(world: World) -> None:
+    """The parent was deleted during an outage: its children's deletions are seen, its own is not."""
+    world.apply()
+    await world.settle()
+    tell = world.cluster.on_change
+    world.cluster.on_change = lambda seen, deleted: None if seen["kind"] == "ModelServer" else tell(seen, deleted)
+    world.cluster.remove(KEY)
+    world.cluster.writes.clear()
+    assert await world.reconcile(KEY) is None
+    assert world.cluster.writes == []
+    assert world.cache.get(KEY) is None

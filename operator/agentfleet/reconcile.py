@@ -15,7 +15,7 @@ from agentfleet.cache import Cache
 from agentfleet.cluster import Cluster
 from agentfleet.errors import AgentfleetError, InvalidSpec, NotReady
 from agentfleet.metrics import Metrics
-from agentfleet.objects import Key, Manifest
+from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.health import assess, internal_error, stalled, status_of, waiting
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import Plan, plan
@@ -50,6 +50,7 @@ class Reconciler:
         self._sidecars = sidecars
         self._settings = settings
         self._now = now
+        self._metrics = metrics
         self._applier = Applier(cluster, cache, metrics)
         self._status = StatusWriter(cluster, cache, settings.status_interval)
 
@@ -58,8 +59,7 @@ class Reconciler:
         parent = self._cache.get(key)
         if parent is None or "deletionTimestamp" in parent["metadata"]:
             # Children go by garbage collection: they carry an owner reference, and no finalizer holds the parent.
-            self._references.set(key, ())
-            self._status.forget(key)
+            self._forget(key)
             return None
         before = status_of(parent)
         try:
@@ -87,11 +87,32 @@ class Reconciler:
         self._check_claims(server)
         observed = self._observe(key, parent)
         wanted = plan(server, observed, self._settings)
+        if await self._is_ghost(key, server, before, wanted):
+            logger.info("dropped: it was deleted while the watch was away", extra={"key": str(key)})
+            self._metrics.ghosts_dropped.labels(key.kind).inc()
+            self._cache.drop(key)
+            self._forget(key)
+            return None
         await self._execute(wanted)
         details = await self._ask_pods(self._observe(key, parent), wanted.revision, before)
         assessment = assess(server, before, details, wanted.revision, self._settings, self._now())
         due = await self._status.write(parent, before, assessment.status, self._now())
         return _sooner(assessment.after, due)
+
+    def _forget(self, key: Key) -> None:
+        self._references.set(key, ())
+        self._status.forget(key)
+
+    async def _is_ghost(self, key: Key, server: ModelServer, before: ModelServerStatus, wanted: Plan) -> bool:
+        """True where children are missing because their parent is: an outage may have hidden its deletion from us.
+
+        Children of a ghost would be made and garbage-collected in turns until a listing tells. An object that has never
+        been worked on has no children yet, so creating one costs no look.
+        """
+        if before.observed_generation in (None, -1) or all(self._cache.get(key_of(child)) for child in wanted.apply):
+            return False
+        live = await self._cluster.get(key)
+        return live is None or live["metadata"]["uid"] != server.uid
 
     def _observe(self, key: Key, parent: Manifest) -> Observed:
         uid = parent["metadata"]["uid"]
