@@ -42,10 +42,87 @@ async def test_a_pod_that_crashes_later_is_no_rollout(world: World) -> None:
     world.apply()
     await world.settle()
     [pod] = [key for key in world.cluster.objects if key.kind == "Pod"]
-    world.cluster.patch_status(pod, {"conditions": [{"type": "Ready", "status": "False"}]})
+    world.now += timedelta(hours=2)
+    engine = {"name": "engine", "ready": False, "started": True, "restartCount": 0, "state": {"running": {}}}
+    world.cluster.patch_status(
+        pod, {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [engine]}
+    )
     await world.reconcile(KEY)
     assert world.condition("Ready") == ("False", "ReplicasUnavailable")
     assert world.condition("Reconciling") is None
+    assert world.condition("Stalled") is None, "a pod that has served is never late for its start"
+
+
+async def test_one_crash_among_serving_pods_stalls_nothing(world: World) -> None:
+    world.apply(replicas=3)
+    await world.settle()
+    pod = next(key for key in world.cluster.objects if key.kind == "Pod")
+    ended = {"terminated": {"exitCode": 139, "message": "segmentation fault"}}
+    engine = {"name": "engine", "ready": False, "restartCount": 1, "state": {"waiting": {}}, "lastState": ended}
+    world.cluster.patch_status(
+        pod, {"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [engine]}
+    )
+    await world.reconcile(KEY)
+    assert world.condition("Ready") == ("True", "Serving")
+    assert world.condition("Stalled") is None
+
+
+async def test_a_start_that_takes_too_long_is_told(world: World) -> None:
+    world.apply(startupTimeout="2m")
+    await world.reconcile(KEY)
+    [name] = world.deployments()
+    deployment = world.cluster.objects[Key("Deployment", NAMESPACE, name)]
+    engine = {"name": "engine", "ready": False, "started": False, "restartCount": 0, "state": {"running": {}}}
+    world.cluster.put(world.pod(deployment, f"{name}-0", phase="Running", containerStatuses=[engine]))
+    await world.reconcile(KEY)
+    assert world.condition("Stalled") is None
+    world.now += timedelta(minutes=3)
+    await world.reconcile(KEY)
+    assert world.condition("Stalled") == ("True", "StartupTimeout")
+
+
+async def test_scaling_out_from_zero_is_no_alarm(world: World) -> None:
+    world.apply(replicas=0)
+    await world.settle()
+    assert world.condition("ModelReady") == ("Unknown", "ScaledToZero")
+    said = len(world.cluster.posted_events)
+    world.apply(replicas=1)
+    await world.reconcile(KEY)
+    assert world.condition("Ready") == ("False", "WaitingForPods")
+    assert world.condition("Reconciling") is None
+    assert [event["type"] for event in world.cluster.posted_events[said:]] == []
+
+
+async def test_going_back_halfway_is_a_rollout_too(world: World) -> None:
+    world.apply(replicas=2)
+    await world.settle()
+    world.apply(replicas=2, llamaCpp={"threads": 2})
+    await world.reconcile(KEY)
+    world.run_pods()
+    world.apply(replicas=2)
+    await world.reconcile(KEY)
+    assert world.condition("Reconciling") == ("True", "RollingOut")
+    await world.settle()
+    assert world.condition("Reconciling") is None
+
+
+async def test_an_answer_that_makes_no_sense_is_no_answer(world: World) -> None:
+    world.apply()
+    await world.reconcile(KEY)
+    [name] = world.deployments()
+    deployment = world.cluster.objects[Key("Deployment", NAMESPACE, name)]
+    world.cluster.put(world.pod(deployment, f"{name}-0", podIP="10.0.0.1", phase="Running"))
+    for nonsense in ({"models": [{"name": "phi", "state": "Dreaming"}]}, {"models": "all"}, {"models": [1]}):
+        world.answers[f"{name}-0"] = nonsense
+        await world.reconcile(KEY)
+        assert world.status["models"] == [{"name": "phi", "state": "Pending"}]
+
+
+async def test_a_status_that_is_none_is_replaced(world: World) -> None:
+    world.apply()
+    world.cluster.patch_status(KEY, {"conditions": "none", "readyReplicas": -7})
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
 
 
 async def test_progress_is_written_in_steps_of_ten(world: World) -> None:

@@ -84,7 +84,7 @@ class Reconciler:
     async def _reconcile(self, key: Key, parent: Manifest, before: ModelServerStatus) -> float | None:
         server = _parse(parent)
         self._references.set(key, _references(server))
-        self._check_claims(server)
+        await self._check_claims(server)
         observed = self._observe(key, parent)
         wanted = plan(server, observed, self._settings)
         if await self._is_ghost(key, server, before, wanted):
@@ -160,9 +160,12 @@ class Reconciler:
         labels = (node["metadata"].get("labels", {}) for node in nodes if node is not None)
         return frozenset(values[self._settings.site_label] for values in labels if self._settings.site_label in values)
 
-    def _check_claims(self, server: ModelServer) -> None:
-        for key in _references(server):
-            if key.kind == "PersistentVolumeClaim" and self._cache.get(key) is None:
+    async def _check_claims(self, server: ModelServer) -> None:
+        for key in sorted(_references(server)):
+            if key.kind != "PersistentVolumeClaim" or self._cache.get(key) is not None:
+                continue
+            # Watches are independent: a claim that was applied together with its ModelServer may not be seen yet.
+            if await self._cluster.get(key) is None:
                 raise InvalidSpec(
                     "ClaimNotFound", f"PersistentVolumeClaim {key.name} is not in namespace {key.namespace}."
                 )

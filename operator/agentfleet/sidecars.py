@@ -1,6 +1,7 @@
 """Asks the sidecars of engine pods how far they are. The only HTTP that the operator speaks to pods."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from agentfleet.manifests.pod import SIDECAR_PORT
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 2.0
+_LARGEST = 1 << 16
 
 
 class Sidecars(Protocol):
@@ -35,9 +37,20 @@ class HttpSidecars:
     async def _status(self, address: str) -> Mapping[str, Any] | None:
         host = f"[{address}]" if ":" in address else address
         try:
-            response = await self._client.get(f"http://{host}:{SIDECAR_PORT}/status", timeout=_TIMEOUT)
-            answer = response.raise_for_status().json()
-        except (httpx.HTTPError, ValueError) as error:
+            # httpx's own timeout is for each read: a peer that drips would hold a worker for ever.
+            async with asyncio.timeout(_TIMEOUT):
+                answer = await self._read(f"http://{host}:{SIDECAR_PORT}/status")
+        except (httpx.HTTPError, ValueError, TimeoutError) as error:
             logger.debug("sidecar at %s did not answer: %s", address, error)
             return None
         return answer if isinstance(answer, dict) else None
+
+    async def _read(self, url: str) -> Any:
+        body = b""
+        async with self._client.stream("GET", url, timeout=_TIMEOUT) as response:
+            response.raise_for_status()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _LARGEST:
+                    raise ValueError(f"an answer of more than {_LARGEST} bytes")
+        return json.loads(body)

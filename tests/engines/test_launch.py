@@ -9,6 +9,7 @@ from agentfleet.engines import ENGINES
 from agentfleet.engines.base import Launch, gpu_count, image_version
 from agentfleet.engines.vllm_flags import FLAGS
 from agentfleet.manifests.pod import model_path
+from agentfleet.resources.flag_rules import OWNED_VARIABLES
 from agentfleet.settings import Settings
 from tests.builders import server
 
@@ -95,6 +96,7 @@ def test_llamacpp_at_its_least() -> None:
         ({"llamaCpp": {"flashAttention": "Enabled"}}, "--flash-attn on"),
         ({"llamaCpp": {"memoryLock": True}}, "--load-mode mlock"),
         ({"llamaCpp": {"numa": "Distribute"}}, "--numa distribute"),
+        ({"extraArgs": ["--temp=0.2", "-x"]}, "--temp 0.2"),
     ],
 )
 def test_llamacpp_flags(spec: dict[str, Any], flags: str) -> None:
@@ -176,6 +178,8 @@ def test_version_of_an_image(image: str, version: str | None) -> None:
         ("vllm/vllm-openai:v0.32.0", "--watchdog-config={}", "--watchdog-config is not a flag of vLLM 0.32"),
         ("vllm/vllm-openai:v0.33.0", "--swap_space=4", "--swap-space is gone from vLLM; use --kv-offloading-size"),
         ("vllm/vllm-openai:v0.33.0", "--host=::", "--host is set by the operator"),
+        ("vllm/vllm-openai:v0.33.0", "--api-k=x", "--api-k is short for --api-key"),
+        ("vllm/vllm-openai:nightly", "--tensor-parallel=4", "--tensor-parallel is short for --tensor-parallel-size"),
     ],
 )
 def test_vllm_refuses(image: str, argument: str, said: str) -> None:
@@ -210,3 +214,10 @@ def test_every_flag_that_is_emitted_is_one_that_the_version_knows(version: str) 
     flags = {argument.partition("=")[0] for argument in launch("VLLM", **everything).args if argument.startswith("-")}
     assert len(flags) == 20
     assert flags <= FLAGS[version]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_variable_that_is_set_is_refused_from_users(engine: str) -> None:
+    """Else a user's value would be replaced without a word."""
+    started = launch(engine, **({"ollama": {"contextLength": 64, "parallel": 1}} if engine == "Ollama" else {}))
+    assert started.env.keys() <= set(OWNED_VARIABLES[engine])

@@ -1,5 +1,6 @@
 """The pod that an engine runs in: safe by default, merged with what users ask for, refused where that is too much."""
 
+import json
 from typing import Any
 
 import pytest
@@ -239,12 +240,40 @@ def test_pod_template_has_the_last_word_but_for_what_the_operator_needs() -> Non
             {"podTemplate": {"spec": {"containers": [{"name": "x", "ports": [{"hostPort": 80}]}]}}},
             "hostPort is never allowed",
         ),
+        ({"podTemplate": {"spec": {"securityContext": {"runAsUser": 0}}}}, "must not run as root"),
+        ({"podTemplate": {"spec": {"securityContext": {"sysctls": [{"name": "a"}]}}}}, "sysctls"),
+        (
+            {"podTemplate": {"spec": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}}},
+            "Unconfined is never allowed",
+        ),
     ],
 )  # fmt: skip
 def test_more_power_than_the_settings_give_is_refused(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidSpec, match=said) as caught:
         template(**spec)
     assert caught.value.reason == "NotAllowed"
+
+
+def test_host_folders_are_read_only_whatever_the_pod_template_says() -> None:
+    mounts = [{"mountPath": "/models", "name": "models", "readOnly": False}, {"mountPath": "/again", "name": "models"}]
+    over = {"spec": {"containers": [{"name": "engine", "volumeMounts": mounts}]}}
+    body = pod(model={"uri": "file:///srv/models/a.gguf"}, podTemplate=over)
+    found = [mount for mount in container(body, "engine")["volumeMounts"] if mount["name"] == "models"]
+    assert [mount["readOnly"] for mount in found] == [True, True]
+
+
+def test_spellings_are_those_that_are_stored() -> None:
+    over = {"spec": {"containers": [{"name": "extra", "resources": {"limits": {"memory": "1024Mi", "cpu": 1}}}]}}
+    body = pod(env=[{"name": "EMPTY", "value": ""}], podTemplate=over)
+    assert {"name": "EMPTY"} in container(body, "engine")["env"]
+    assert container(body, "extra")["resources"] == {"limits": {"memory": "1Gi", "cpu": "1"}}
+
+
+def test_a_deployment_leaves_the_template_that_it_is_made_from_alone() -> None:
+    work = workload(server(), SETTINGS)
+    before = json.dumps(work.template, sort_keys=True)
+    deployment(server(), work, "sidecar:1")
+    assert json.dumps(work.template, sort_keys=True) == before
 
 
 def test_what_the_settings_allow_is_allowed() -> None:
@@ -270,6 +299,12 @@ def test_host_paths_are_denied_by_default() -> None:
             r"containers\[0\].env must be a list of maps",
         ),
         ({"metadata": {"labels": ["a"]}}, "podTemplate.metadata.labels must be a map"),
+        ({"spec": {"initContainers": None}}, "initContainers cannot be removed"),
+        ({"spec": {"containers": [{"name": "x", "ports": ["80"]}]}}, r"ports must be a list of maps"),
+        (
+            {"spec": {"containers": [{"name": "x", "resources": {"limits": {"cpu": "lots"}}}]}},
+            "is not a quantity",
+        ),
     ],
 )
 def test_a_pod_template_that_is_none_is_refused_by_path(over: dict[str, Any], said: str) -> None:
@@ -314,3 +349,26 @@ def test_what_is_laid_over_is_contained_in_the_outcome(base: Any, over: Any) -> 
 )
 def test_contains(live: Any, wanted: Any, same: bool) -> None:
     assert contains(live, wanted) is same
+
+
+@pytest.mark.parametrize(
+    "affinity",
+    [
+        {"nodeAffinity": "x"},
+        {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}},
+        {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": "x"}}},
+        {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": None}]}
+            }
+        },
+    ],
+)
+def test_an_affinity_that_is_none_is_refused_by_path(affinity: dict[str, Any]) -> None:
+    with pytest.raises(InvalidSpec, match=r"placement\.affinity\.nodeAffinity"):
+        template(placement={"sites": ["store-1"], "affinity": affinity})
+
+
+def test_an_init_container_of_users_may_be_called_loader_where_there_is_none() -> None:
+    body = pod(podTemplate={"spec": {"initContainers": [{"name": "loader", "image": "mine:1"}]}})
+    assert container(body, "loader")["image"] == "mine:1"

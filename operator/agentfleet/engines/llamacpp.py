@@ -65,7 +65,7 @@ class LlamaCpp:
         return Launch(
             image=server.spec.image or (settings.llama_cpp_gpu_image if on_gpu else settings.llama_cpp_image),
             command=("/app/llama-server",),
-            args=(*_split(args), *server.spec.extra_args),
+            args=tuple(_split([*args, *server.spec.extra_args])),
             port=8080,
             health_path="/health",
             env={"HOME": CACHE_DIR},
@@ -82,4 +82,4 @@ class LlamaCpp:
 def _split(args: Iterable[str]) -> Iterable[str]:
     # llama-server takes a value only as an argument of its own.
     for arg in args:
-        yield from arg.split("=", 1)
+        yield from arg.split("=", 1) if arg.startswith("--") else [arg]

@@ -16,7 +16,7 @@ from agentfleet.engines.base import (
 from agentfleet.engines.sources import parse_source
 from agentfleet.engines.vllm_flags import FLAGS
 from agentfleet.resources.engine_options import VLLMOptions
-from agentfleet.resources.flag_rules import flag_name
+from agentfleet.resources.flag_rules import INSTEAD, flag_name
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.settings import Settings
 
@@ -84,6 +84,7 @@ class VLLM:
     def problems(self, server: ModelServer, image: str) -> Iterable[str]:
         """Flags that the image's version does not know; versions without a table are not judged."""
         yield from refused_flags(self.name, server.spec.extra_args)
+        yield from _abbreviations(server.spec.extra_args)
         version = image_version(image)
         known = FLAGS.get(version or "")
         if known is None:
@@ -93,11 +94,20 @@ class VLLM:
                 yield f"extraArgs: {flag_name(argument)} is not a flag of vLLM {version} (image {image})"
 
 
+def _abbreviations(arguments: Iterable[str]) -> Iterable[str]:
+    # vLLM's parser takes unique prefixes, so `--api-k=x` would be the `--api-key` that is refused.
+    known = frozenset().union(*FLAGS.values())
+    refused = INSTEAD["VLLM"]
+    for name in (flag_name(argument) for argument in arguments if argument.startswith("--")):
+        full = next((flag for flag in sorted(refused) if flag.startswith(name)), None)
+        if full and name not in known and name not in refused:
+            yield f"extraArgs: {name} is short for {full}, which {refused[full]}"
+
+
 def _is_known(argument: str, known: frozenset[str]) -> bool:
-    # vLLM's parser takes unique prefixes, pairs --x with --no-x, and dotted paths into JSON options.
+    # vLLM's parser pairs --x with --no-x, and takes dotted paths into JSON options.
     name = flag_name(argument).split(".")[0]
-    candidates = {name, name.replace("--no-", "--", 1)}
-    return any(flag.startswith(candidate) for candidate in candidates for flag in known)
+    return bool({name, name.replace("--no-", "--", 1)} & known)
 
 
 def _option_args(options: VLLMOptions) -> Iterable[str]:

@@ -1,11 +1,22 @@
 """Node affinity: the user's own, narrowed to the wanted sites and GPU products. Pure."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from agentfleet.manifests.merge import shape_problems
 from agentfleet.resources.modelserver import ModelServer
 
 GPU_PRODUCT_LABEL = "nvidia.com/gpu.product"
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+def affinity_problems(affinity: dict[str, Any]) -> Iterable[str]:
+    """Where an affinity is not shaped like one, in words."""
+    yield from shape_problems({"affinity": affinity}, "placement")
+    node = affinity.get("nodeAffinity")
+    required = node.get(_REQUIRED) if isinstance(node, dict) else None
+    if required is not None and not isinstance(required, dict):
+        yield f"placement.affinity.nodeAffinity.{_REQUIRED} must be a map, not {required!r}"
 
 
 def node_affinity(server: ModelServer, site_label: str) -> dict[str, Any]:

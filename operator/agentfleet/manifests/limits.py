@@ -20,6 +20,9 @@ def violations(template: dict[str, Any], settings: Settings) -> Iterable[str]:
     if account and account != "default" and account not in settings.allowed_service_accounts:
         allowed = ", ".join(settings.allowed_service_accounts) or "none"
         yield f"serviceAccountName: {account} is not in the setting allowedServiceAccounts ({allowed})"
+    if spec.get("securityContext", {}).get("sysctls"):
+        yield "podTemplate.spec.securityContext.sysctls: kernel settings are never allowed"
+    yield from _user_violations("the pod", spec.get("securityContext", {}))
     for volume in spec.get("volumes", ()):
         if "hostPath" in volume:
             yield from _host_path_violations(volume["name"], volume["hostPath"].get("path"), settings)
@@ -47,5 +50,15 @@ def _container_violations(container: dict[str, Any]) -> Iterable[str]:
         yield f"container {name}: securityContext.capabilities.add is never allowed"
     if context.get("procMount", "Default") != "Default":
         yield f"container {name}: securityContext.procMount is never allowed"
+    yield from _user_violations(f"container {name}", context)
     if any(port.get("hostPort") for port in container.get("ports", ())):
         yield f"container {name}: ports[].hostPort is never allowed"
+
+
+def _user_violations(who: str, context: dict[str, Any]) -> Iterable[str]:
+    if context.get("runAsUser") == 0 or context.get("runAsNonRoot") is False:
+        yield f"{who}: securityContext must not run as root"
+    if context.get("seccompProfile", {}).get("type") == "Unconfined":
+        yield f"{who}: securityContext.seccompProfile.type Unconfined is never allowed"
+    if context.get("seLinuxOptions"):
+        yield f"{who}: securityContext.seLinuxOptions is never allowed"

@@ -34,9 +34,12 @@ def overlay(base: Any, over: Any, key: str = "") -> Any:
 
 _MAPS = {
     "metadata", "labels", "annotations", "spec", "securityContext", "capabilities", "hostPath", "resources", "httpGet",
-    "livenessProbe", "readinessProbe", "startupProbe", "affinity", "nodeSelector",
+    "livenessProbe", "readinessProbe", "startupProbe", "affinity", "nodeAffinity", "nodeSelector", "requests", "limits",
+    "seccompProfile",
 }  # fmt: skip
-_LISTS = {"ports", "tolerations", "args", "command"}
+_LISTS = {"tolerations", "args", "command"}
+_NEEDED = {"containers", "initContainers", "matchExpressions"}
+_MAP_LISTS = {"ports", "nodeSelectorTerms", "matchExpressions"}
 
 
 def shape_problems(over: Any, path: str = "podTemplate") -> Iterable[str]:
@@ -49,12 +52,17 @@ def shape_problems(over: Any, path: str = "podTemplate") -> Iterable[str]:
     for name, value in over.items():
         here = f"{path}.{name}"
         if value is None:
-            if name == "containers" or here in ("podTemplate.metadata.labels", "podTemplate.spec"):
+            if name in ("containers", "initContainers", "matchExpressions") or here in (
+                "podTemplate.metadata.labels",
+                "podTemplate.spec",
+            ):
                 yield f"{here} cannot be removed"
         elif name in _MAPS and not isinstance(value, dict):
             yield f"{here} must be a map, not {value!r}"
         elif name in _MERGE_KEYS and not _is_named_list(value, _MERGE_KEYS[name]):
             yield f"{here} must be a list of maps, each with a {_MERGE_KEYS[name]}"
+        elif name in _MAP_LISTS and not (isinstance(value, list) and all(isinstance(item, dict) for item in value)):
+            yield f"{here} must be a list of maps, not {value!r}"
         elif name in _LISTS and not isinstance(value, list):
             yield f"{here} must be a list, not {value!r}"
         elif isinstance(value, list):

@@ -10,6 +10,8 @@ from typing import Any
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import Launch, startup_seconds
 from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.affinity import affinity_problems
+from agentfleet.manifests.canonical import finish
 from agentfleet.manifests.limits import violations
 from agentfleet.manifests.merge import overlay, shape_problems
 from agentfleet.manifests.names import (
@@ -23,6 +25,7 @@ from agentfleet.manifests.names import (
 from agentfleet.manifests.pod import ENGINE, LOADER, SIDECAR, model_path, pod_template
 from agentfleet.objects import MODEL_SERVER_LABEL, Manifest
 from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.pods import PodTemplate
 from agentfleet.settings import Settings
 
 
@@ -45,7 +48,9 @@ def workload(server: ModelServer, settings: Settings) -> Workload:
     problems = list(engine.problems(server, launch.image))
     if problems:
         raise InvalidSpec("BadFlag", "; ".join(problems) + ".")
+    _check_shapes(server)
     template = _merged(server, pod_template(server, engine, launch, settings, sidecar_image=""))
+    finish(template)
     forbidden = list(violations(template, settings))
     if forbidden:
         raise InvalidSpec("NotAllowed", "; ".join(forbidden) + ".")
@@ -56,9 +61,12 @@ def deployment(server: ModelServer, work: Workload, sidecar_image: str) -> Manif
     """The Deployment of one revision, without replicas: those are written through /scale."""
     labels = {MODEL_SERVER_LABEL: server.name, REVISION_LABEL: work.revision}
     template = overlay(work.template, {"metadata": {"labels": labels}})
-    for container in template["spec"]["initContainers"]:
-        if container["name"] in (SIDECAR, LOADER):
-            container["image"] = sidecar_image
+    template["spec"] = template["spec"] | {
+        "initContainers": [
+            container if container.get("image") else container | {"image": sidecar_image}
+            for container in template["spec"]["initContainers"]
+        ]
+    }
     manifest = child(
         server,
         "apps/v1",
@@ -76,20 +84,31 @@ def deployment(server: ModelServer, work: Workload, sidecar_image: str) -> Manif
     return manifest
 
 
+def _wish(over: PodTemplate) -> dict[str, Any]:
+    # Nulls inside are kept: they take something away.
+    return {name: value for name, value in over.model_dump(by_alias=True).items() if value is not None}
+
+
+def _check_shapes(server: ModelServer) -> None:
+    """Free-form fields are kept by the API server as they are, so this is the first look that anybody takes at them."""
+    problems = list(shape_problems(_wish(server.spec.pod_template))) if server.spec.pod_template else []
+    if server.spec.placement and server.spec.placement.affinity:
+        problems += affinity_problems(dict(server.spec.placement.affinity))
+    if problems:
+        raise InvalidSpec("InvalidSpec", "; ".join(problems) + ".")
+
+
 def _merged(server: ModelServer, template: dict[str, Any]) -> dict[str, Any]:
     over = server.spec.pod_template
     if over is None:
         return template
-    wish = over.model_dump(by_alias=True)
-    problems = list(shape_problems({name: value for name, value in wish.items() if value is not None}))
-    if problems:
-        raise InvalidSpec("InvalidSpec", "; ".join(problems) + ".")
-    merged: dict[str, Any] = overlay(template, {name: value for name, value in wish.items() if value is not None})
+    merged: dict[str, Any] = overlay(template, _wish(over))
     # What Services, drains and this operator rely on is put back.
     merged["metadata"]["labels"] |= template["metadata"]["labels"] | child_labels(server)
     built = {item["name"]: item for item in (*template["spec"]["initContainers"], *template["spec"]["containers"])}
     merged["spec"]["initContainers"] = [
-        built[item["name"]] if item["name"] in (SIDECAR, LOADER) else item for item in merged["spec"]["initContainers"]
+        built[item["name"]] if item["name"] in (SIDECAR, LOADER) and item["name"] in built else item
+        for item in merged["spec"]["initContainers"]
     ]
     for container in merged["spec"]["containers"]:
         if container["name"] == ENGINE:

@@ -24,7 +24,12 @@ def events(parent: Manifest, before: ModelServerStatus, after: ModelServerStatus
         pass  # being born in the wanted state is no news
     elif _changed(old.get(READY), new.get(READY)) and new[READY].status == "True":
         said.append(("Normal", new[READY].reason, new[READY].message))
-    elif READY in old and old[READY].status == "True" and new.get(READY, old[READY]).status != "True":
+    elif (
+        READY in old
+        and old[READY].status == "True"
+        and new[READY].status != "True"
+        and new[READY].reason != "WaitingForPods"
+    ):
         said.append(("Warning", new[READY].reason, new[READY].message))
     if not first and after.revision and after.revision != before.revision:
         said.append(("Normal", "RolledOut", f"Revision {after.revision} is rolled out."))

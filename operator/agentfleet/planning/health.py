@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from pydantic import ValidationError
+
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import startup_seconds
 from agentfleet.errors import InvalidSpec, NotReady
 from agentfleet.manifests.names import REVISION_LABEL, pod_selector, url
+from agentfleet.manifests.pod import ENGINE
 from agentfleet.objects import Manifest
 from agentfleet.planning.failures import Failure, PodView, failure, is_ready, workload_failure
 from agentfleet.planning.models import engine_version, served_models
@@ -34,8 +37,10 @@ from agentfleet.settings import Settings
 
 _FIRST_LOOKS = 2.0
 _LATER_LOOKS = 10.0
+_RARE_LOOKS = 60.0
 """Seconds between looks while pods are on their way, since what sidecars and events say raises no watch event: a tenth
-of the time that it takes already, within these bounds. A thousand servers that cannot start must cost little."""
+of the time that it takes already, within these bounds. A thousand servers that cannot start must cost little. Rarely
+where all pods serve and only an extra model cannot be had."""
 
 Wanted = dict[str, tuple[ConditionStatus, str, str]]
 
@@ -56,6 +61,8 @@ class _Numbers:
     updated: int
     updated_ready: int
     old: int
+    started: int
+    """Pods whose engine has answered or ended once, whatever it does now."""
 
     @property
     def rolled_out(self) -> bool:
@@ -72,11 +79,11 @@ def assess(
 ) -> Assessment:
     """The status of a ModelServer whose plan has been carried out."""
     numbers = _count(server, observed, revision)
-    converged = before.revision == revision or numbers.rolled_out
+    converged = numbers.rolled_out or (before.revision == revision and not numbers.old)
     models = served_models(server, before, observed, revision)
     cause = _cause(server, observed, revision, settings, now) or _model_failed(models)
     wanted = _ready(numbers, converged=converged, cause=cause, old=before.revision)
-    if cause and not cause.transient and not numbers.rolled_out:
+    if cause and not cause.transient and not (converged and wanted[READY][0] == "True"):
         wanted[STALLED] = ("True", cause.reason, explain(cause.reason, cause.message))
     elif not converged:
         reason = cause.reason if cause else "RollingOut"
@@ -101,8 +108,9 @@ def assess(
             "conditions": merge_conditions(before.conditions, wanted, server.generation, now),
         }
     )
-    settled = numbers.rolled_out and all(model.state == "Ready" for model in models)
-    return Assessment(status, None if settled or server.replicas == 0 else _look_again(observed, now))
+    if server.replicas == 0 or (numbers.rolled_out and all(model.state == "Ready" for model in models)):
+        return Assessment(status, None)
+    return Assessment(status, _RARE_LOOKS if numbers.rolled_out else _look_again(observed, now))
 
 
 def stalled(
@@ -161,6 +169,7 @@ def _count(server: ModelServer, observed: Observed, revision: str) -> _Numbers:
         ready=sum(is_ready(pod) for pod in mine),
         updated=len(new),
         updated_ready=sum(is_ready(pod) for pod in new),
+        started=sum(_has_started(pod) for pod in mine),
         old=len(mine) - len(new) + sum(seen.replicas for seen in observed.workloads if seen.revision != revision),
     )
 
@@ -175,12 +184,20 @@ def _ready(numbers: _Numbers, *, converged: bool, cause: Failure | None, old: st
     if cause:
         status: ConditionStatus = "Unknown" if cause.transient and not converged else "False"
         return {READY: (status, cause.reason, explain(cause.reason, cause.message))}
-    if converged:
+    if converged and numbers.started:
         return {READY: ("False", "ReplicasUnavailable", explain("ReplicasUnavailable", f"{numbers.ready} pods serve."))}
-    return {READY: ("Unknown", "WaitingForPods", f"{numbers.ready} of {numbers.wanted} pods serve.")}
+    return {
+        READY: (
+            "False" if converged else "Unknown",
+            "WaitingForPods",
+            f"{numbers.ready} of {numbers.wanted} pods serve.",
+        )
+    }
 
 
 def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[ConditionStatus, str, str]:
+    if numbers.wanted == 0:
+        return "Unknown", "ScaledToZero", "No pods are wanted."
     failed = next((model for model in models if model.state == "Failed"), None)
     if failed:
         reason = _known(failed.reason)
@@ -188,8 +205,6 @@ def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[Co
     waiting = next((model for model in models if model.state != "Ready"), None)
     if waiting is None and models:
         return "True", "Loaded", f"{len(models)} of {len(models)} models are loaded."
-    if numbers.wanted == 0:
-        return "Unknown", "ScaledToZero", "No pods are wanted."
     if waiting and waiting.state == "Downloading":
         return "Unknown", "Downloading", f"{waiting.name}: {waiting.progress_percent or 0} % is there."
     return "Unknown", "LoadingModel", f"{waiting.name if waiting else 'The model'} is being loaded."
@@ -229,13 +244,19 @@ def _known(reason: str | None) -> str:
 
 
 def _late(server: ModelServer, pod: Manifest, now: datetime) -> Failure | None:
-    if is_ready(pod):
+    if is_ready(pod) or _has_started(pod):
         return None
     started = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
     budget = startup_seconds(server)
     if now - started < timedelta(seconds=budget):
         return None
     return Failure("StartupTimeout", f"Pod {pod['metadata']['name']} has not answered within {budget} s.")
+
+
+def _has_started(pod: Manifest) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses", ())
+    mine = [status for status in statuses if status["name"] == ENGINE]
+    return any(status.get("started") or status.get("restartCount") for status in mine)
 
 
 def _no_such_site(server: ModelServer, observed: Observed, settings: Settings) -> Failure | None:
@@ -252,4 +273,8 @@ def _no_such_site(server: ModelServer, observed: Observed, settings: Settings) -
 
 def status_of(manifest: Mapping[str, Any]) -> ModelServerStatus:
     """The status that an object carries now."""
-    return ModelServerStatus.model_validate(manifest.get("status") or {})
+    try:
+        return ModelServerStatus.model_validate(manifest.get("status") or {})
+    except ValidationError:
+        # Written by somebody else or by another version; it is replaced, not obeyed.
+        return ModelServerStatus()

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from agentfleet.manifests.names import REVISION_LABEL
 from agentfleet.planning.observed import Observed
 from agentfleet.resources.modelserver import ModelServer
@@ -17,8 +19,7 @@ def served_models(
     """Each model once, in the best state that any pod of the newest revision is in."""
     best: dict[str, ServedModel] = {}
     for answer in _answers(observed, revision):
-        for item in answer.get("models", ()):
-            model = _model(item)
+        for model in _models(answer):
             held = best.get(model.name)
             if held is None or _ORDER.index(model.state) > _ORDER.index(held.state):
                 best[model.name] = model
@@ -44,6 +45,14 @@ def _answers(observed: Observed, revision: str) -> list[Mapping[str, Any]]:
         if pod["metadata"].get("labels", {}).get(REVISION_LABEL) == revision
     ]
     return [observed.sidecars[name] for name in names if name in observed.sidecars]
+
+
+def _models(answer: Mapping[str, Any]) -> list[ServedModel]:
+    """What can be read of an answer: sidecars are of several versions, and anybody may listen on a pod's port."""
+    try:
+        return [_model(item) for item in answer.get("models", ())]
+    except (ValidationError, KeyError, TypeError, ValueError, AttributeError):
+        return []
 
 
 def _model(item: Mapping[str, Any]) -> ServedModel:

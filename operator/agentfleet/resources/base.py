@@ -115,9 +115,16 @@ def _as_quantity(value: Any) -> Any:
     return canonical_quantity(value) if isinstance(value, int | str) and not isinstance(value, bool) else value
 
 
+LONGEST_DURATION = "168h"
+
+
 def _is_duration(value: str) -> str:
-    parse_duration(value)
+    if not 1 <= parse_duration(value) <= parse_duration(LONGEST_DURATION):
+        raise ValueError(_DURATION_MESSAGE)
     return value
+
+
+_DURATION_MESSAGE = f"must be a duration from 1s to {LONGEST_DURATION}, such as 30s, 1m30s or 2h"
 
 
 Quantity = Annotated[
@@ -129,10 +136,16 @@ Quantity = Annotated[
 
 Duration = Annotated[
     str,
-    Field(max_length=16, pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"),
+    Field(
+        max_length=16,
+        pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$",
+        json_schema_extra=rules(
+            (f"duration(self) >= duration('1s') && duration(self) <= duration('{LONGEST_DURATION}')", _DURATION_MESSAGE)
+        ),
+    ),
     AfterValidator(_is_duration),
 ]
-"""A Go-style duration such as 500ms, 30s, 1m30s or 2h."""
+"""A Go-style duration from 1s to 168h, such as 30s, 1m30s or 2h."""
 
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]

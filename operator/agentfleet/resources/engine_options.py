@@ -14,7 +14,8 @@ class Speculative(Contract):
     """Speculative decoding with a draft model."""
 
     model: ModelReference
-    """The draft model: a Hugging Face id, or an absolute path in the engine container."""
+    """The draft model's folder in the engine container, for example beside the model in its claim: /models/draft.
+    Nothing is downloaded for it, since engines run offline."""
 
     tokens: Annotated[int, Field(ge=1, le=32)] = 5
     """Tokens that the draft model proposes at a time, 1 to 32. Default: 5."""

@@ -97,14 +97,17 @@ INSTEAD: dict[str, dict[str, str]] = {
 
 OWNED_VARIABLES: dict[str, tuple[str, ...]] = {
     "VLLM": (
+        "DO_NOT_TRACK",
         "HF_HOME",
-        "VLLM_CACHE_ROOT",
-        "VLLM_HOST_IP",
-        "VLLM_PORT",
-        "VLLM_ENGINE_READY_TIMEOUT_S",
         "HF_HUB_OFFLINE",
+        "HOME",
+        "VLLM_CACHE_ROOT",
+        "VLLM_ENGINE_READY_TIMEOUT_S",
+        "VLLM_HOST_IP",
+        "VLLM_NO_USAGE_STATS",
+        "VLLM_PORT",
     ),
-    "LlamaCpp": ("LLAMA_ARG_HOST", "LLAMA_ARG_PORT", "LLAMA_ARG_MODEL", "LLAMA_ARG_ALIAS", "LLAMA_API_KEY"),
+    "LlamaCpp": ("HOME", "LLAMA_ARG_HOST", "LLAMA_ARG_PORT", "LLAMA_ARG_MODEL", "LLAMA_ARG_ALIAS", "LLAMA_API_KEY"),
     "Ollama": (
         "HOME",
         "OLLAMA_CONTEXT_LENGTH",
@@ -112,6 +115,8 @@ OWNED_VARIABLES: dict[str, tuple[str, ...]] = {
         "OLLAMA_KEEP_ALIVE",
         "OLLAMA_MAX_LOADED_MODELS",
         "OLLAMA_MODELS",
+        "OLLAMA_NOPRUNE",
+        "OLLAMA_NO_CLOUD",
         "OLLAMA_NUM_PARALLEL",
     ),
 }
