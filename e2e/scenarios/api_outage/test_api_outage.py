@@ -52,7 +52,7 @@ def _is_gone(scenario: Scenario, name: str) -> bool:
 def test_a_short_outage_leaves_no_ghost(scenario: Scenario, embedded: EmbeddedCluster) -> None:
     restarts, dropped = scenario.operators.restarts(), _ghosts(scenario)
     _outage(scenario, embedded, _BLINK_SECONDS, lost="ghost")
-    # The operator has not seen the deletion. Until it does, it may even make again what the garbage collector takes.
+    # No watch has told of the deletion: the operator finds out by a listing, or when a child of the ghost goes missing.
     scenario.until(lambda: _ghosts(scenario) > dropped, "the operator drops the deleted server", timeout=60)
     scenario.until(lambda: _is_gone(scenario, "ghost"), "the children of the deleted server go", timeout=120)
     scenario.stays(lambda: _is_gone(scenario, "ghost"), "they stay away", 5)

@@ -35,7 +35,8 @@ class EnvVar(Contract):
     """The value as it is; at most 4096 characters."""
 
     value_from: FreeForm | None = None
-    """Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef."""
+    """Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef. So whoever
+    may create ModelServers can have a pod read any Secret of the namespace, as whoever may create pods can."""
 
 
 class EnvFrom(Contract):
