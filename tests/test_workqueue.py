@@ -309,7 +309,7 @@ def test_depth_and_ages_are_told() -> None:
             return None
 
         queue, metrics = queue_of(handler, workers=1)
-        assert (queue.depth(), queue.oldest_waiting_seconds(), queue.oldest_running_seconds()) == (0, 0, 0)
+        assert (queue.depth(), queue.oldest_waiting_seconds(), queue.oldest_running()) == (0, 0, None)
         queue.add(A)
         queue.add(B)
         queue.add_after(C, 1000)

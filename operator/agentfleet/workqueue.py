@@ -132,10 +132,6 @@ class WorkQueue:
         self._schedule.add(key, self._clock() + seconds)
         self._wake.set()
 
-    def forget(self, key: Key) -> None:
-        """Forget the failures of `key`: something about it has changed."""
-        self._backoff.forget(key)
-
     def depth(self) -> int:
         """How many keys are due and wait for a worker."""
         return self._schedule.depth(self._clock())
@@ -152,11 +148,6 @@ class WorkQueue:
             return None
         key = min(running, key=running.__getitem__)
         return key, self._clock() - running[key]
-
-    def oldest_running_seconds(self) -> float:
-        """Seconds of the key that has been in work longest, 0 where none is."""
-        oldest = self.oldest_running()
-        return oldest[1] if oldest else 0.0
 
     def stop(self) -> None:
         """Hand out no further key; `run` returns when those in work are done."""

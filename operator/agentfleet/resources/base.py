@@ -106,11 +106,6 @@ def canonical_quantity(value: int | str) -> str:
     return f"{amount}m" if amount % 1_000 else str(amount // 1_000)
 
 
-def quantity_value(value: int | str) -> int:
-    """Whole bytes (or other units) in a quantity, rounded up."""
-    return -(-_thousandths(value)[0] // 1_000)
-
-
 def _as_quantity(value: Any) -> Any:
     return canonical_quantity(value) if isinstance(value, int | str) and not isinstance(value, bool) else value
 
@@ -150,7 +145,6 @@ Duration = Annotated[
 DnsLabel = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 DnsName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$")]
 LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
-ShortText = Annotated[str, Field(min_length=1, max_length=253)]
 AbsolutePath = Annotated[str, Field(min_length=2, max_length=1024, pattern=r"^/[^\x00-\x1f:]+$")]
 
 FreeForm = Annotated[dict[str, JsonValue], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
