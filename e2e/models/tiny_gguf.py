@@ -63,7 +63,7 @@ def make(path: Path, *, shape: Shape = TINY, name: str = "tiny", seed: int = 0) 
 
 
 def _write(path: Path, shape: Shape, name: str, seed: int) -> None:
-    tokens, merges = _tokenizer()
+    tokens, merges = _vocabulary()
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)
     writer.add_context_length(CONTEXT_LENGTH)
@@ -95,19 +95,24 @@ def _write(path: Path, shape: Shape, name: str, seed: int) -> None:
     writer.close()
 
 
-def _tokenizer() -> tuple[list[str], list[str]]:
-    """Vocabulary in the order of its ids, and the merges ("a b"), learnt from the text beside this file."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+def tokenizer() -> Tokenizer:
+    """A byte-level BPE tokenizer, learnt from the text beside this file."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=SPECIAL,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator([_CORPUS.read_text(encoding="utf-8")], trainer)
-    learnt = json.loads(tokenizer.to_str())["model"]
+    bpe.train_from_iterator([_CORPUS.read_text(encoding="utf-8")], trainer)
+    return bpe
+
+
+def _vocabulary() -> tuple[list[str], list[str]]:
+    """Vocabulary in the order of its ids, and the merges ("a b")."""
+    learnt = json.loads(tokenizer().to_str())["model"]
     tokens = sorted(learnt["vocab"], key=learnt["vocab"].__getitem__)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in learnt["merges"]]
     return tokens, merges

@@ -4,6 +4,7 @@ The Helm chart writes the variables from its values; a field's docstring says wh
 what users' objects may ask for deny by default. Lists are comma separated, durations are Go style (`35s`, `2m`).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from agentfleet.durations import parse_duration
 from agentfleet.errors import InvalidSpec
+from agentfleet.resources.profile import Profile
 
 PREFIX = "AGENTFLEET_"
 
@@ -21,11 +23,16 @@ def _comma_separated(value: Any) -> Any:
     return value
 
 
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
 def _seconds(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+Profiles = Annotated[Mapping[str, Profile], BeforeValidator(_json)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 
 
@@ -105,6 +112,21 @@ class Settings(BaseModel):
 
     allowed_service_accounts: Names = ()
     """Service account names that engine pods may run under, besides the namespace's default."""
+
+    profiles: Profiles = {}
+    """Hardware profiles by name (resources/profile.py), as JSON."""
+
+    profile_dwell: Seconds = 600.0
+    """How long a better hardware profile must have had room before pods move up to it."""
+
+    network_policies: bool = True
+    """Make a NetworkPolicy for each ModelServer."""
+
+    monitoring_namespaces: Names = ()
+    """Namespaces that may scrape engines and sidecars, besides the operator's own."""
+
+    denied_cidrs: Names = ()
+    """Addresses that no external endpoint may have, besides loopback, link-local and the API server's."""
 
     status_interval: Seconds = 300.0
     """Values in status that are no decision, condition or band are written at most this often."""

@@ -71,16 +71,26 @@ def gpu_count(engine: Engine, server: ModelServer) -> int:
     spec = server.spec
     if spec.gpu and spec.gpu.count is not None:
         return spec.gpu.count
+    if spec.gpu and spec.gpu.claims:
+        return 0
     tensor, pipeline = parallel_sizes(server)
     return tensor * pipeline if engine.gpus_by_default or spec.gpu else 0
 
 
 def parallel_sizes(server: ModelServer) -> tuple[int, int]:
-    """Tensor and pipeline parallel size of a replica."""
+    """Tensor and pipeline parallel size of a replica; Auto has been replaced by planning/resolve.py before."""
     parallelism = server.spec.parallelism
     if parallelism is None:
         return 1, 1
-    return parallelism.tensor or 1, parallelism.pipeline or 1
+    tensor, pipeline = parallelism.tensor or 1, parallelism.pipeline or 1
+    if tensor == "Auto" or pipeline == "Auto":
+        raise ValueError("parallel sizes must be resolved before a launch is built")
+    return tensor, pipeline
+
+
+def node_count(server: ModelServer) -> int:
+    """Nodes that one replica spans."""
+    return (server.spec.parallelism.nodes if server.spec.parallelism else None) or 1
 
 
 def startup_seconds(server: ModelServer) -> int:
@@ -111,7 +121,7 @@ def image_version(image: str) -> str | None:
 
 def serve_argument(server: ModelServer) -> str:
     """Tells the sidecar what the engine serves, and as what."""
-    return f"--serve={server.spec.model.uri.removeprefix('ollama://')}={server.model_name}"
+    return f"--serve={server.model.uri.removeprefix('ollama://')}={server.model_name}"
 
 
 def served_names(server: ModelServer, source: Source) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ class LlamaCpp:
         options = server.spec.llama_cpp or LlamaCppOptions()
         slots = options.slots or 1
         on_gpu = gpu_count(self, server) > 0
-        names = served_names(server, parse_source(server.spec.model.uri))
+        names = served_names(server, parse_source(server.model.uri))
         layers = options.gpu_layers if options.gpu_layers is not None else (ALL_LAYERS if on_gpu else 0)
         args = [
             f"--model={model_path}",

@@ -1,10 +1,12 @@
 """Model URIs: what they name, and where the model then lies in the pod. Pure."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from agentfleet.errors import InvalidSpec
+from agentfleet.resources.model import DOWNLOADED
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +17,7 @@ class Source:
     repository: str = ""
     """hf: owner/repo."""
     file: str = ""
-    """hf: one file of the repository; pvc, file: the path."""
+    """Downloads: the one file that is the model, if it is one; pvc, file: the path."""
     revision: str = ""
     """hf: branch, tag or commit; empty is the default branch."""
     claim: str = ""
@@ -23,12 +25,12 @@ class Source:
     reference: str = ""
     """ollama: what Ollama is asked to pull."""
     folder: str = ""
-    """hf: folder of the download; its own for each file and revision, since caches are shared by many ModelServers."""
+    """Folder of the download; its own for each URI, since caches are shared by many ModelServers."""
 
     @property
     def downloaded(self) -> bool:
         """True where a loader fetches the model before the engine starts."""
-        return self.scheme == "hf"
+        return self.scheme in DOWNLOADED
 
 
 def parse_source(uri: str) -> Source:
@@ -42,23 +44,35 @@ def parse_source(uri: str) -> Source:
         repository, _, file = remainder.partition("/")
         if not owner or not repository:
             raise InvalidSpec("InvalidSpec", f"model.uri {uri!r} names no repository: write hf://owner/repo.")
-        folder = f"{owner}--{repository}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
+        folder = _folder(f"{owner}--{repository}", rest)
         return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision, folder=folder)
+    if scheme in ("s3", "gs", "oci", "https"):
+        name = PurePosixPath(rest.split("@")[0].split("?")[0]).name
+        # An object store's path may be a folder; only a GGUF file is told by its name.
+        single = name if scheme == "https" or name.endswith(".gguf") else ""
+        return Source(scheme, file=single, folder=_folder(name.split(":")[0], f"{scheme}://{rest}"))
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
         return Source(scheme, claim=claim, file=path)
     if scheme == "file":
         return Source(scheme, file="/" + rest.lstrip("/"))
-    if scheme == "ollama":
+    if scheme in ("ollama", "foundry"):
         return Source(scheme, reference=rest)
     raise InvalidSpec(
-        "InvalidSpec", f"model.uri {uri!r} has the unknown scheme {scheme}; legal are hf, pvc, file and ollama."
+        "InvalidSpec",
+        f"model.uri {uri!r} has the unknown scheme {scheme};"
+        " legal are hf, s3, gs, oci, https, pvc, file, ollama and foundry.",
     )
+
+
+def _folder(label: str, rest: str) -> str:
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "-", label).strip(".-")[:100] or "model"
+    return f"{safe}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"
 
 
 def path_in_pod(source: Source, models_dir: str) -> str:
     """Where the engine finds the model."""
-    if source.scheme == "hf":
+    if source.downloaded:
         folder = f"{models_dir}/{source.folder}"
         return f"{folder}/{source.file}" if source.file else folder
     if source.scheme == "pvc":

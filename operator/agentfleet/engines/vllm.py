@@ -48,7 +48,7 @@ class VLLM:
         args = [
             model_path,
             "--served-model-name",
-            *served_names(server, parse_source(server.spec.model.uri)),
+            *served_names(server, parse_source(server.model.uri)),
             "--host=0.0.0.0",
             "--port=8000",
             f"--shutdown-timeout={SHUTDOWN_SECONDS}",

@@ -64,7 +64,7 @@ def pod_template(
         + 5,
         "volumes": volumes(server, launch),
     }
-    if parse_source(spec.model.uri).downloaded:
+    if parse_source(server.model.uri).downloaded:
         body["initContainers"].append(_loader_container(server, settings, sidecar_image))
     affinity = node_affinity(server, settings.site_label)
     if affinity:
@@ -92,7 +92,7 @@ def gpu_resource(server: ModelServer) -> str:
 
 def model_path(server: ModelServer) -> str:
     """Where the model lies in the engine container."""
-    return path_in_pod(parse_source(server.spec.model.uri), MODELS_DIR)
+    return path_in_pod(parse_source(server.model.uri), MODELS_DIR)
 
 
 def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> dict[str, Any]:
@@ -186,12 +186,12 @@ def _sidecar_container(
 
 
 def _loader_container(server: ModelServer, settings: Settings, image: str) -> dict[str, Any]:
-    source = parse_source(server.spec.model.uri)
+    source = parse_source(server.model.uri)
     target = f"{MODELS_DIR}/{source.folder}"
-    args = ["loader", f"--source={server.spec.model.uri}", f"--target={target}", f"--state-dir={STATE_DIR}"]
-    if server.spec.model.sha256:
-        args.append(f"--sha256={server.spec.model.sha256}")
-    auth = server.spec.model.auth
+    args = ["loader", f"--source={server.model.uri}", f"--target={target}", f"--state-dir={STATE_DIR}"]
+    if server.model.sha256:
+        args.append(f"--sha256={server.model.sha256}")
+    auth = server.model.auth
     if auth and auth.endpoint:
         args.append(f"--endpoint={auth.endpoint}")
     mounts, token_file = loader_mounts(server)

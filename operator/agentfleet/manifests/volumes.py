@@ -31,7 +31,7 @@ def volumes(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
 
 def engine_mounts(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
     """What the engine container mounts, sorted by path."""
-    source = parse_source(server.spec.model.uri)
+    source = parse_source(server.model.uri)
     models: dict[str, Any] = {"mountPath": MODELS_DIR, "name": "models"}
     if source.scheme == "file" and not _is_single_file(source.file):
         models["mountPath"] = f"{MODELS_DIR}/{PurePosixPath(source.file).name}"
@@ -60,7 +60,7 @@ def loader_mounts(server: ModelServer) -> tuple[list[dict[str, Any]], str | None
 
 
 def _models_volume(server: ModelServer) -> dict[str, Any]:
-    source = parse_source(server.spec.model.uri)
+    source = parse_source(server.model.uri)
     if source.scheme == "pvc":
         return {"persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}
     if source.scheme == "file":
@@ -84,4 +84,4 @@ def _files(server: ModelServer) -> str:
 
 
 def _token_secret(server: ModelServer) -> str | None:
-    return server.spec.model.auth.secret_name if server.spec.model.auth else None
+    return server.model.auth.secret_name if server.model.auth else None

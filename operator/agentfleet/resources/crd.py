@@ -94,7 +94,7 @@ def _inline(node: Schema, definitions: Schema, path: str) -> Schema:
     if node.get("x-agentfleet-quantity"):
         return _quantity(node)
     if "anyOf" in node:
-        node = _string_union(node, path)
+        node = _union(node, path)
     if node.get("x-kubernetes-preserve-unknown-fields"):
         return {
             "type": "object",
@@ -134,14 +134,24 @@ def _quantity(node: Schema) -> Schema:
     }
 
 
-def _string_union(node: Schema, path: str) -> Schema:
-    """`pattern or one of these words`, the one union of the contract, as a single pattern."""
+def _union(node: Schema, path: str) -> Schema:
+    """The two unions of the contract: a number or a word, and a pattern or a word (as a single pattern)."""
     branches = node["anyOf"]
+    merged = {key: value for key, value in node.items() if key != "anyOf"}
+    if [branch.get("type") for branch in branches] == ["integer", "string"]:
+        number, word = branches
+        return merged | {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "minimum": number["minimum"],
+            "maximum": number["maximum"],
+            "pattern": "|".join(f"^{each}$" for each in word["enum"]),
+            "maxLength": 16,
+        }
     if not all(branch.get("type") == "string" for branch in branches):
         raise ValueError(f"{path}: a CRD schema cannot say a union of {branches}")
     patterns = [branch["pattern"] for branch in branches if "pattern" in branch]
     words = [word for branch in branches for word in branch.get("enum", ())]
-    merged = {key: value for key, value in node.items() if key != "anyOf"}
     return merged | {
         "type": "string",
         "maxLength": 64,

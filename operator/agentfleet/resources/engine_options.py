@@ -2,23 +2,40 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
-from agentfleet.resources.base import Contract, Duration, rules, string_set
+from agentfleet.resources.base import Contract, Duration, Quantity, rules, string_set
 
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.]*$")]
 ModelReference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9/][-A-Za-z0-9_./:@]*$")]
 
 
-class Speculative(Contract):
-    """Speculative decoding with a draft model."""
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+_RANK_MESSAGE = f"must be one of {', '.join(map(str, _RANKS))}"
 
-    model: ModelReference
+
+def _is_rank(value: int) -> int:
+    if value not in _RANKS:
+        raise ValueError(_RANK_MESSAGE)
+    return value
+
+
+LoraRank = Annotated[
+    int,
+    Field(ge=1, le=512, json_schema_extra=rules((f"self in {list(_RANKS)}", _RANK_MESSAGE))),
+    AfterValidator(_is_rank),
+]
+
+
+class Speculative(Contract):
+    """Speculative decoding: by a draft model, or by n-grams of the prompt."""
+
+    model: ModelReference | None = None
     """The draft model's folder in the engine container, for example beside the model in its claim: /models/draft.
-    Nothing is downloaded for it, since engines run offline."""
+    Nothing is downloaded for it, since engines run offline. Default: none; the prompt's own n-grams are proposed."""
 
     tokens: Annotated[int, Field(ge=1, le=32)] = 5
-    """Tokens that the draft model proposes at a time, 1 to 32. Default: 5."""
+    """Tokens proposed at a time, 1 to 32. Default: 5."""
 
 
 class StructuredOutputs(Contract):
@@ -70,6 +87,13 @@ class VLLMOptions(Contract):
     reasoning_parser: Identifier | None = None
     """Parser of reasoning text, such as qwen3 (--reasoning-parser). Default: none."""
 
+    max_loras: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Adapters that one batch may mix, 1 to 64 (--max-loras). Default: vLLM's own, 1."""
+
+    max_lora_rank: LoraRank | None = None
+    """Highest rank of spec.adapters: 1, 8, 16, 32, 64, 128, 256, 320 or 512 (--max-lora-rank).
+    Default: vLLM's own, 16."""
+
 
 class LlamaCppOptions(Contract):
     """Settings of llama-server (llama.cpp); each is one of its flags."""
@@ -98,6 +122,10 @@ class LlamaCppOptions(Contract):
 
     numa: Literal["Distribute", "Isolate", "Numactl"] | None = None
     """Distribute, Isolate or Numactl (--numa). Default: none."""
+
+    projector: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_./]*[.]gguf$")] | None = None
+    """File of the multimodal projector, relative to the model's folder, such as mmproj.gguf (--mmproj); for task
+    Vision. Default: none."""
 
 
 class OllamaOptions(Contract):
@@ -129,6 +157,18 @@ class OllamaOptions(Contract):
     models: Annotated[tuple[ModelReference, ...], string_set(32)]
     """More models to pull beside model.uri, such as qwen2.5:0.5b; each is served under its own name. One that fails
     does not stop the others: see status.models."""
+
+    categories: Annotated[
+        tuple[Literal["UltraLight", "Balanced", "CodeSpecialist", "HighCapability"], ...], string_set(4)
+    ]
+    """Whole categories of small models to pull beside model.uri: UltraLight (qwen2.5:0.5b-instruct-q4_K_M,
+    tinyllama:1.1b-chat-q4_K_M), Balanced (phi3.5:3.8b-mini-instruct-q4_K_M, llama3.2:3b-instruct-q4_K_M),
+    CodeSpecialist (codellama:7b-code-q4_K_M, codegemma:7b-code-q4_K_M) or HighCapability
+    (llama3.1:8b-instruct-q4_K_M, qwen2.5:7b-instruct-q4_K_M). Each model has its own entry in status.models."""
+
+    max_memory: Quantity | None = None
+    """Most memory that loaded models may take in one pod, such as 8Gi; above it idle models are unloaded, those unused
+    for longest first. Default: no limit."""
 
     insecure_registry: bool | None = None
     """Pull over plain HTTP, for a registry inside the cluster. Default: false."""

@@ -4,61 +4,91 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from agentfleet.errors import InvalidSpec
 from agentfleet.resources.base import (
     Contract,
     DnsLabel,
     DnsName,
     Duration,
+    LabelValue,
+    atomic_list,
+    map_list,
     rules,
-    showing,
-    string_set,
 )
 from agentfleet.resources.engine_options import LlamaCppOptions, OllamaOptions, VLLMOptions
+from agentfleet.resources.external import EXTERNAL_ENGINES, External
 from agentfleet.resources.flag_rules import FLAG_RULES
-from agentfleet.resources.model import Cache, Model
+from agentfleet.resources.gpu import Gpu, Parallelism
+from agentfleet.resources.model import Cache, Model, Uri
+from agentfleet.resources.modelserver_rules import SPEC_RULES
 from agentfleet.resources.pods import EnginePod, Placement
 
-EngineName = Literal["VLLM", "Ollama", "LlamaCpp"]
-
-_OLLAMA_SOURCE = "engine Ollama takes ollama:// sources and no others; VLLM and LlamaCpp take hf://, pvc:// or file://"
-_GGUF_NEEDED = "engine LlamaCpp needs one .gguf file, for example hf://owner/repo/file.gguf or pvc://claim/file.gguf"
-_GGUF_REFUSED = "engine VLLM takes a repository or folder, not a .gguf file; use engine LlamaCpp for GGUF"
-_WANTED_GPUS = (
-    "(has(self.parallelism.tensor) ? self.parallelism.tensor : 1)"
-    " * (has(self.parallelism.pipeline) ? self.parallelism.pipeline : 1)"
-)
+EngineName = Literal["VLLM", "Ollama", "LlamaCpp", "FoundryLocal", "External"]
+ScenarioName = Literal["Development", "Staging", "ProductionLow", "ProductionHigh", "Enterprise"]
 
 
-class Parallelism(Contract):
-    """How one replica of vLLM spreads over GPUs."""
+class Adapter(Contract):
+    """A LoRA adapter, served under its own model id."""
 
-    tensor: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Tensor parallel size, 1 to 64: GPUs that share every layer. Must divide the model's attention heads.
-    Default: 1."""
+    name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.:]*$")]
+    """The adapter's id in the OpenAI API."""
 
-    pipeline: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Pipeline parallel size, 1 to 64: groups of layers, one after the other. At most the model's layers.
-    Default: 1."""
+    uri: Uri
+    """Where it comes from: hf://, s3://, gs://, oci:// or https://, as model.uri; credentials are those of
+    model.auth."""
 
 
-class Gpu(Contract):
-    """GPUs of one replica."""
+class Idle(Contract):
+    """When models that nobody uses leave memory; they are loaded again by the next request."""
 
-    resource: (
-        Annotated[str, Field(max_length=253, pattern=r"^[a-z0-9][-.a-z0-9]*/[A-Za-z0-9][-A-Za-z0-9_.]*$")] | None
-    ) = None
-    """Extended resource that a GPU is on the nodes, for example nvidia.com/gpu, nvidia.com/mig-1g.10gb, amd.com/gpu or
-    gpu.intel.com/i915. Default: nvidia.com/gpu."""
+    unload_after: Duration | None = None
+    """A model that nobody has used for so long leaves memory, such as 300s. Default: never."""
 
-    count: Annotated[int, Field(ge=0, le=64)] | None = None
-    """GPUs of one replica, 0 to 64; at least tensor × pipeline, or 0 to run on the CPU. Default: tensor × pipeline for
-    VLLM; for LlamaCpp and Ollama 1 where spec.gpu is given, else 0."""
+    memory_percent: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Above this share of the node's memory, idle models leave it, those unused for longest first. Default: never."""
 
-    products: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=63)], ...], string_set(16)]
-    """GPU products that will do, as in the node label nvidia.com/gpu.product. Default: any."""
 
-    runtime_class_name: DnsName | None = None
-    """RuntimeClass of the pods, for example nvidia. Default: the cluster's own."""
+class Rollout(Contract):
+    """How pods of a changed spec replace the old ones."""
+
+    strategy: Literal["Auto", "Surge", "NoSurge"] | None = None
+    """Surge (new pods first), NoSurge (one by one, the old pod first: for when no GPU is spare) or Auto: Surge where
+    the GPUs for it are free now. status.rollout says what is done and why. Default: Auto."""
+
+
+class Expose(Contract):
+    """Who may use the endpoint."""
+
+    api_key_secret_name: DnsName | None = None
+    """Secret whose key `apiKey` clients must send as a Bearer token; VLLM and LlamaCpp check it. Default: no key;
+    the NetworkPolicy alone limits who reaches the pods."""
+
+
+class NamespaceSelector(Contract):
+    """Chooses namespaces by their labels."""
+
+    match_labels: Annotated[dict[str, LabelValue], Field(max_length=16)]
+    """Labels that a namespace must have, all of them."""
+
+
+class AllowedNamespaces(Contract):
+    """Namespaces whose pods may reach the model, and whose objects may refer to it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(self.from == 'Selector') == has(self.selector)",
+                "from Selector needs selector, others take none",
+                ".from",
+            ),
+        )
+    )
+
+    from_: Annotated[Literal["Same", "All", "Selector"], Field(alias="from")]
+    """Same (the ModelServer's own), All or Selector."""
+
+    selector: NamespaceSelector | None = None
+    """Labels of namespaces, for Selector."""
 
 
 class Drain(Contract):
@@ -68,65 +98,42 @@ class Drain(Contract):
     """How long requests in flight may take after the pod has left the endpoints. Default: 120s."""
 
 
+ProfileName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+
+
 class ModelServerSpec(EnginePod):
     """What is to be served and how."""
 
-    model_config = ConfigDict(
-        json_schema_extra=rules(
-            (
-                "(self.engine == 'Ollama') == self.model.uri.startsWith('ollama://')",
-                _OLLAMA_SOURCE,
-                ".model.uri",
-                showing(_OLLAMA_SOURCE, "self.model.uri"),
-            ),
-            (
-                "self.engine != 'LlamaCpp' || self.model.uri.matches('[.]gguf(@.*)?$')",
-                _GGUF_NEEDED,
-                ".model.uri",
-                showing(_GGUF_NEEDED, "self.model.uri"),
-            ),
-            (
-                "self.engine != 'VLLM' || !self.model.uri.matches('[.]gguf(@.*)?$')",
-                _GGUF_REFUSED,
-                ".model.uri",
-                showing(_GGUF_REFUSED, "self.model.uri"),
-            ),
-            ("self.engine == 'VLLM' || !has(self.vllm)", "vllm is for engine VLLM", ".vllm"),
-            ("self.engine == 'LlamaCpp' || !has(self.llamaCpp)", "llamaCpp is for engine LlamaCpp", ".llamaCpp"),
-            ("self.engine == 'Ollama' || !has(self.ollama)", "ollama is for engine Ollama", ".ollama"),
-            (
-                "self.engine == 'VLLM' || !has(self.parallelism)",
-                "parallelism is for engine VLLM; LlamaCpp and Ollama split layers over gpu.count GPUs by themselves",
-                ".parallelism",
-            ),
-            (
-                "!has(self.gpu) || !has(self.gpu.count) || self.gpu.count == 0 || !has(self.parallelism)"
-                f" || self.gpu.count >= {_WANTED_GPUS}",
-                "gpu.count must be at least parallelism.tensor × parallelism.pipeline, or 0 for the CPU",
-                ".gpu.count",
-                "'gpu.count is %d; it must be at least %d (parallelism.tensor × pipeline), or 0 for the CPU'"
-                f".format([self.gpu.count, {_WANTED_GPUS}])",
-            ),
-            (
-                "!has(self.extraArgs) || self.engine != 'Ollama'",
-                "engine Ollama is set by environment variables: use env or spec.ollama, not extraArgs",
-                ".extraArgs",
-            ),
-            (
-                "!has(self.cache) || self.model.uri.startsWith('hf://') || self.model.uri.startsWith('ollama://')",
-                "cache is for downloaded sources (hf://, ollama://); pvc:// and file:// are used where they are",
-                ".cache",
-            ),
-            *FLAG_RULES,
-        )
-    )
+    model_config = ConfigDict(json_schema_extra=rules(*SPEC_RULES, *FLAG_RULES))
 
     engine: EngineName
-    """VLLM (GPUs, highest throughput), LlamaCpp (llama-server: GGUF files on CPUs and GPUs) or Ollama (pulls models by
-    name)."""
+    """VLLM (GPUs, highest throughput), LlamaCpp (llama-server: GGUF files on CPUs and GPUs), Ollama (pulls models by
+    name), FoundryLocal (a Foundry Local that runs outside the cluster) or External (any OpenAI-compatible endpoint
+    outside the cluster). A hardware profile may choose another of the first three, with a variant of the model."""
 
-    model: Model
-    """The model and its name."""
+    model: Model | None = None
+    """The model and its name. Required but for External, which names its model in external.model."""
+
+    external: External | None = None
+    """The endpoint of engines External and FoundryLocal."""
+
+    scenario: ScenarioName | None = None
+    """A set of vLLM's settings for a kind of use; fields that are set in spec win over it, and status.plan says what
+    was taken and what was not. Memory share, context, tensor × pipeline, sequences at once, batched tokens:
+    Development 60 %, 2048, 1 × 1, 32, 2048, no prefix cache.
+    Staging 80 %, 4096, 1 × 1, 64, 4096, prefix cache, AWQ.
+    ProductionLow 85 %, 4096, 1 × 1, 128, 8192, prefix cache, AWQ, chunked prefill.
+    ProductionHigh 90 %, 8192, 2 × 1, 256, 16384, as before and speculative decoding.
+    Enterprise 95 %, 16384, 4 × 2, 512, 32768, as before and structured outputs by outlines.
+    AWQ is used where the checkpoint is AWQ; speculation takes vllm.speculative.model, else n-grams. Default: none."""
+
+    profile: ProfileName | None = None
+    """Hardware profile of the operator's settings (chart value profiles) whose fields are used where spec sets none.
+    Default: none."""
+
+    profiles: Annotated[tuple[ProfileName, ...], atomic_list(8)]
+    """Hardware profiles in order of preference: the first that the nodes have room for is used, and status.profile
+    names it. When a better one has had room for a while, the pods move to it as to a changed spec. Default: none."""
 
     parallelism: Parallelism | None = None
     """Tensor and pipeline parallel sizes of one replica of VLLM. Default: 1 × 1."""
@@ -146,6 +153,10 @@ class ModelServerSpec(EnginePod):
     startup_timeout: Duration | None = None
     """How long a pod may take from start to its first healthy answer, download included. Default: 30m."""
 
+    adapters: Annotated[tuple[Adapter, ...], map_list("name", max_items=32)]
+    """LoRA adapters of engine VLLM. Adding and removing some restarts nothing; the first one ever does, since vLLM has
+    to be started for adapters."""
+
     cache: Cache | None = None
     """Where downloaded models are kept. Default: Ephemeral."""
 
@@ -158,6 +169,18 @@ class ModelServerSpec(EnginePod):
 
     drain: Drain | None = None
     """How a stopping pod finishes its requests. Default: up to 120s."""
+
+    idle: Idle | None = None
+    """When models that nobody uses leave memory. Default: never."""
+
+    rollout: Rollout | None = None
+    """How pods of a changed spec replace the old ones. Default: Auto."""
+
+    expose: Expose | None = None
+    """Who may use the endpoint. Default: pods of the allowed namespaces, without a key."""
+
+    allowed_namespaces: AllowedNamespaces | None = None
+    """Namespaces whose pods may reach the model. Default: its own."""
 
 
 NAME_RULE = (
@@ -198,7 +221,21 @@ class ModelServer(Contract):
     @property
     def model_name(self) -> str:
         """The model's id in the OpenAI API."""
-        return self.spec.model.name or self.name
+        if self.spec.external:
+            return self.spec.external.model or self.name
+        return self.model.name or self.name
+
+    @property
+    def model(self) -> Model:
+        """The model of an engine that runs in the cluster; InvalidSpec for objects stored before it was required."""
+        if self.spec.model is None:
+            raise InvalidSpec("InvalidSpec", f"model is required for engine {self.spec.engine}.")
+        return self.spec.model
+
+    @property
+    def is_external(self) -> bool:
+        """True where the engine runs outside the cluster."""
+        return self.spec.engine in EXTERNAL_ENGINES
 
     @property
     def replicas(self) -> int:
@@ -208,7 +245,7 @@ class ModelServer(Contract):
     @property
     def claims(self) -> tuple[str, ...]:
         """PersistentVolumeClaims that the pods mount."""
-        scheme, _, rest = self.spec.model.uri.partition("://")
+        scheme, _, rest = (self.spec.model.uri if self.spec.model else "").partition("://")
         claims = [rest.partition("/")[0]] if scheme == "pvc" else []
         if self.spec.cache and self.spec.cache.claim_name:
             claims.append(self.spec.cache.claim_name)

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from agentfleet.resources.base import Contract, map_list
 from agentfleet.resources.conditions import Condition
+from agentfleet.resources.facts import ModelFacts
 
 ModelState = Literal["Pending", "Downloading", "Verifying", "Loading", "Ready", "Failed"]
 
@@ -29,10 +30,111 @@ class ServedModel(Contract):
     """The same in words."""
 
     digest: Annotated[str, Field(max_length=128)] | None = None
-    """Digest of the model's manifest (Ollama)."""
+    """Digest of the model's manifest (Ollama), or its checksum."""
+
+    updated_at: Annotated[str, Field(max_length=64)] | None = None
+    """When the model was last replaced by a newer one of the same name, RFC 3339 in UTC."""
 
     size: Annotated[int, Field(ge=0)] | None = None
     """Size of the model in bytes."""
+
+
+class SizePlan(Contract):
+    """How one replica is laid out, and why."""
+
+    gpus_per_replica: Annotated[int, Field(ge=0)] | None = None
+    """GPUs of one replica."""
+
+    tensor: Annotated[int, Field(ge=1)] | None = None
+    """Tensor parallel size."""
+
+    pipeline: Annotated[int, Field(ge=1)] | None = None
+    """Pipeline parallel size."""
+
+    nodes: Annotated[int, Field(ge=1)] | None = None
+    """Nodes that one replica spans."""
+
+    weights_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Size of the weights, where it is known."""
+
+    kv_cache_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens that the KV cache of one replica holds, where it is known."""
+
+    explanation: Annotated[
+        tuple[Annotated[str, Field(max_length=512)], ...],
+        Field(default=(), max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}),
+    ]
+    """What was chosen and why, what the scenario asked for and was not done, and what could not be known."""
+
+
+class SourceFacts(Contract):
+    """What the last look at the model's source found."""
+
+    uri: Annotated[str, Field(max_length=1024)]
+    """The source that was looked at."""
+
+    revision: Annotated[str, Field(max_length=256)] | None = None
+    """What its name stood for: a commit, a digest or an ETag."""
+
+    facts: ModelFacts | None = None
+    """Facts about the model, from its own files."""
+
+    checked_at: Annotated[str, Field(max_length=64)] | None = None
+    """When, RFC 3339 in UTC."""
+
+
+class ColdStartSample(Contract):
+    """One pod's way to its first answer, in whole seconds."""
+
+    pod: Annotated[str, Field(max_length=253)]
+    """Name of the pod."""
+
+    schedule: Annotated[int, Field(ge=0)]
+    """From its making to a node."""
+
+    pull: Annotated[int, Field(ge=0)]
+    """Images and volumes."""
+
+    download: Annotated[int, Field(ge=0)]
+    """The loader."""
+
+    load: Annotated[int, Field(ge=0)]
+    """The engine, from its start to Ready."""
+
+    total: Annotated[int, Field(ge=0)]
+    """All of it."""
+
+
+class ColdStart(Contract):
+    """How long pods take from their making to their first answer: the 90th percentile of the last ten, in seconds."""
+
+    schedule: Annotated[int, Field(ge=0)] | None = None
+    """From the pod's making to a node."""
+
+    pull: Annotated[int, Field(ge=0)] | None = None
+    """Images and volumes."""
+
+    download: Annotated[int, Field(ge=0)] | None = None
+    """The loader."""
+
+    load: Annotated[int, Field(ge=0)] | None = None
+    """The engine, from its start to Ready."""
+
+    total: Annotated[int, Field(ge=0)] | None = None
+    """All of it."""
+
+    samples: Annotated[tuple[ColdStartSample, ...], map_list("pod", max_items=10)]
+    """The last ten."""
+
+
+class RolloutPace(Contract):
+    """How pods of a changed spec replace the old ones."""
+
+    strategy: Literal["Surge", "NoSurge"]
+    """Surge or NoSurge."""
+
+    reason: Annotated[str, Field(max_length=512)]
+    """Why."""
 
 
 class ModelServerStatus(Contract):
@@ -64,6 +166,24 @@ class ModelServerStatus(Contract):
 
     revision: Annotated[str, Field(max_length=64)] | None = None
     """Revision of the pods that was last rolled out completely."""
+
+    profile: Annotated[str, Field(max_length=63)] | None = None
+    """Hardware profile in use."""
+
+    profile_since: Annotated[str, Field(max_length=64)] | None = None
+    """Since when a better profile than this has had room, RFC 3339 in UTC; absent while there is none."""
+
+    plan: SizePlan | None = None
+    """How one replica is laid out, and why."""
+
+    source: SourceFacts | None = None
+    """What the last look at the model's source found."""
+
+    cold_start: ColdStart | None = None
+    """How long pods take from their making to their first answer."""
+
+    rollout: RolloutPace | None = None
+    """How pods of a changed spec replace the old ones."""
 
     conditions: Annotated[tuple[Condition, ...], map_list("type", max_items=16)]
     """Ready, Reconciling, Stalled and ModelReady."""

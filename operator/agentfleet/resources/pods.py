@@ -8,6 +8,7 @@ from agentfleet.resources.base import (
     AbsolutePath,
     Contract,
     DnsName,
+    Duration,
     FreeForm,
     LabelValue,
     Quantity,
@@ -117,8 +118,30 @@ class Toleration(Contract):
     """For effect NoExecute: how long the pod stays, 0 to 86400 seconds. Default: for ever."""
 
 
+class Edge(Contract):
+    """What happens when a node can no longer be reached."""
+
+    not_ready_grace: Duration | None = None
+    """How long pods stay where they are while their node is not ready, before they are made anew elsewhere. Default:
+    the cluster's own, 5m. PerNode pods stay for ever."""
+
+    keep_model: bool | None = None
+    """Never delete this model from a HostPath cache to make room for others (cache.size), so that a node that returns
+    downloads nothing. Default: false."""
+
+
 class Placement(Contract):
     """Which nodes the pods run on."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "!has(self.mode) || self.mode != 'PerNode' || !has(self.schedulerName)",
+                "schedulerName cannot be set with mode PerNode: each node has its pod without being chosen",
+                ".schedulerName",
+            ),
+        )
+    )
 
     node_selector: Annotated[dict[str, LabelValue], Field(max_length=32)] | None = None
     """Labels that a node must have, all of them."""
@@ -138,6 +161,13 @@ class Placement(Contract):
     sites: Annotated[tuple[LabelValue, ...], string_set(64)]
     """Sites that the pods may run on: values of the node label that the operator's siteLabel setting names
     (default topology.kubernetes.io/zone). Empty means any site."""
+
+    mode: Literal["Spread", "Pack", "PerNode"] | None = None
+    """Spread (over sites and nodes as evenly as can be), Pack (together on few nodes, to leave others free) or PerNode
+    (one pod on every node that fits; replicas is not used then). Default: Spread."""
+
+    edge: Edge | None = None
+    """What happens when a node can no longer be reached. Default: as the cluster does it."""
 
 
 class ImagePullSecret(Contract):
