@@ -101,16 +101,16 @@ class Traffic:
 
 def table(*traffics: Traffic) -> str:
     """The counts by server, phase and kind of request, for humans."""
-    head = f"{'':<12}{'phase':<22}{'kind':<8}{'sent':>6}{'whole':>7}{'failed':>8}{'truncated':>11}{'median':>9}{'slowest':>9}"
-    lines = [head]
+    counted = f"{'sent':>6}{'whole':>7}{'failed':>8}{'truncated':>11}{'median':>9}{'slowest':>9}"
+    lines = [f"{'':<12}{'phase':<30}{'kind':<8}{counted}"]
     for traffic in traffics:
         requests = list(traffic.requests)
         for phase in dict.fromkeys(request.phase for request in requests):
             for kind in ("stream", "short"):
                 of_kind = [each for each in requests if (each.phase, each.kind) == (phase, kind)]
                 if of_kind:
-                    lines.append(f"{traffic.name:<12}{phase:<22}{kind:<8}{_counts(of_kind)}")
-        lines.append(f"{traffic.name:<12}{'all':<22}{'':<8}{_counts(requests)}")
+                    lines.append(f"{traffic.name:<12}{phase:<30}{kind:<8}{_counts(of_kind)}")
+        lines.append(f"{traffic.name:<12}{'all':<30}{'':<8}{_counts(requests)}")
     return "\n".join(lines)
 
 
@@ -177,9 +177,7 @@ class _Client:
         except (Broken, httpx.HTTPError) as error:
             fate = "failed" if first_byte is None else "truncated"
             reason = repr(error)
-        self._seen.requests.append(
-            Request(kind, phase, began, self._seen.now - began, first_byte, fate, reason)
-        )
+        self._seen.requests.append(Request(kind, phase, began, self._seen.now - began, first_byte, fate, reason))
 
     def _body(self, kind: Kind) -> dict[str, Any]:
         body: dict[str, Any] = {

@@ -78,7 +78,7 @@ async def test_a_start_that_takes_too_long_is_told(world: World) -> None:
     assert world.condition("Stalled") is None
     world.now += timedelta(minutes=3)
     await world.reconcile(KEY)
-    assert world.condition("Stalled") == ("True", "StartupTimeout")
+    assert world.condition("Stalled") == ("True", "ProbeTimeout")
 
 
 async def test_scaling_out_from_zero_is_no_alarm(world: World) -> None:

@@ -43,7 +43,8 @@ def blobs(gguf: Path) -> tuple[Blob, list[Blob]]:
     layers = [
         Blob(MODEL, gguf.read_bytes()),
         Blob(TEMPLATE, CHAT_TEMPLATE.encode()),
-        Blob(PARAMETERS, _json({"stop": ["<|im_start|>", "<|im_end|>"]})),
+        # One thread: Ollama takes all cores of the node, and what spins on them under a pod's CPU limit is throttled.
+        Blob(PARAMETERS, _json({"num_thread": 1, "stop": ["<|im_start|>", "<|im_end|>"]})),
     ]
     config = {
         "model_format": "gguf",

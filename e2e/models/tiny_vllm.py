@@ -17,7 +17,7 @@ from e2e.models import tiny_gguf
 from e2e.models.tiny_gguf import Matrix
 
 CONTEXT_LENGTH = 2048
-LAYERS = 2
+LAYERS = 8
 HIDDEN = 64
 FEED_FORWARD = 128
 HEADS = 4

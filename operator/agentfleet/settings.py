@@ -95,6 +95,9 @@ class Settings(BaseModel):
     llama_cpp_gpu_image: str = "ghcr.io/ggml-org/llama.cpp:server-cuda"
     """The same for those that ask for GPUs."""
 
+    llama_cpp_rocm_image: str = "ghcr.io/ggml-org/llama.cpp:server-rocm"
+    """The same for AMD GPUs."""
+
     ollama_image: str = "ollama/ollama:0.33.0"
     """Engine image of ModelServers with engine Ollama that name none."""
 

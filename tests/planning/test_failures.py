@@ -70,11 +70,11 @@ def unschedulable(message: str) -> dict[str, Any]:
         ),
         ("VLLM", ended(1, "torch.OutOfMemoryError: CUDA out of memory. Tried"), "OutOfGpuMemory", "CUDA out of memory"),
         ("VLLM", ended(1, "Insufficient space in /dev/shm: 160 MiB required"), "OutOfMemory", "/dev/shm"),
-        ("VLLM", ended(0, "", reason="Completed"), "EngineCrashed", "exit code 0"),
-        ("VLLM", ended(1, "first\nsomething odd\n\n"), "EngineCrashed", "something odd"),
+        ("VLLM", ended(0, "", reason="Completed"), "EngineDied", "exit code 0"),
+        ("VLLM", ended(1, "first\nsomething odd\n\n"), "EngineDied", "something odd"),
         ("VLLM", loader(1, json.dumps({"reason": "ModelGated", "message": "acme/x"})), "ModelGated", "acme/x"),
-        ("VLLM", loader(1, "Traceback"), "EngineCrashed", "Traceback"),
-        ("VLLM", loader(1, json.dumps({"reason": "MadeUp", "message": "m"})), "EngineCrashed", "m"),
+        ("VLLM", loader(1, "Traceback"), "EngineDied", "Traceback"),
+        ("VLLM", loader(1, json.dumps({"reason": "MadeUp", "message": "m"})), "EngineDied", "m"),
         (
             "Ollama",
             {

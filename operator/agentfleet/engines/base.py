@@ -43,6 +43,9 @@ class Launch:
     """Size of /dev/shm where the container default of 64 MiB does not do."""
 
     sidecar_args: tuple[str, ...] = ()
+    api_key_variable: str | None = None
+    """Variable that makes the engine ask clients for a key; None where it cannot."""
+
     stop_seconds: int = 5
     """What the engine itself may take from SIGTERM to its exit, once it is idle."""
 
@@ -75,6 +78,11 @@ def gpu_count(engine: Engine, server: ModelServer) -> int:
         return 0
     tensor, pipeline = parallel_sizes(server)
     return tensor * pipeline if engine.gpus_by_default or spec.gpu else 0
+
+
+def gpu_resource(server: ModelServer) -> str:
+    """The extended resource that GPUs are on the nodes."""
+    return (server.spec.gpu.resource if server.spec.gpu else None) or "nvidia.com/gpu"
 
 
 def parallel_sizes(server: ModelServer) -> tuple[int, int]:
@@ -117,6 +125,16 @@ def image_version(image: str) -> str | None:
     tag = image.rsplit("@", 1)[0].rsplit("/", 1)[-1].partition(":")[2]
     match = re.match(r"v?(\d+\.\d+)", tag)
     return match.group(1) if match else None
+
+
+def task(server: ModelServer) -> str:
+    """What the model is for."""
+    return server.model.task or "Chat"
+
+
+def serving_arguments(server: ModelServer) -> tuple[str, ...]:
+    """What every sidecar is told: the model, its name, and how to warm it up."""
+    return (serve_argument(server),)
 
 
 def serve_argument(server: ModelServer) -> str:

@@ -1,12 +1,26 @@
 """llama.cpp's llama-server: one GGUF file on CPUs or GPUs."""
 
+import math
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 
-from agentfleet.engines.base import CACHE_DIR, Launch, gpu_count, refused_flags, serve_argument, served_names
+from agentfleet.durations import parse_duration
+from agentfleet.engines.base import (
+    CACHE_DIR,
+    Launch,
+    gpu_count,
+    gpu_resource,
+    refused_flags,
+    served_names,
+    serving_arguments,
+    task,
+)
 from agentfleet.engines.sources import parse_source
 from agentfleet.resources.engine_options import LlamaCppOptions
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.settings import Settings
+
+_TASK_ARGS = {"Embedding": ("--embeddings",), "Rerank": ("--reranking",)}
 
 ALL_LAYERS = 999
 """More layers than any model has; `all` is not known to older builds."""
@@ -26,6 +40,7 @@ class LlamaCpp:
             r"No such file or directory|failed to open GGUF|gguf_init_from_file.*failed|model.* not found",
             "ModelNotFound",
         ),
+        (r"CUDA driver version is insufficient|driver is too old", "DriverTooOld"),
         (r"CUDA error: out of memory|cudaMalloc failed|failed to allocate.*(CUDA|ROCm|Vulkan)", "OutOfGpuMemory"),
         (r"failed to allocate|bad_alloc|cannot allocate memory", "OutOfMemory"),
         (r"invalid magic|error loading model|failed to load model", "BadEngineValue"),
@@ -62,14 +77,20 @@ class LlamaCpp:
             args.append("--load-mode=mlock")
         if options.numa is not None:
             args.append(f"--numa={options.numa.lower()}")
+        if options.projector is not None:
+            args.append(f"--mmproj={PurePosixPath(model_path).parent / options.projector}")
+        args += _TASK_ARGS.get(task(server), ())
+        if server.spec.idle and server.spec.idle.unload_after:
+            args.append(f"--sleep-idle-seconds={math.ceil(parse_duration(server.spec.idle.unload_after))}")
         return Launch(
-            image=server.spec.image or (settings.llama_cpp_gpu_image if on_gpu else settings.llama_cpp_image),
+            image=server.spec.image or _image(server, settings, on_gpu=on_gpu),
             command=("/app/llama-server",),
             args=tuple(_split([*args, *server.spec.extra_args])),
             port=8080,
             health_path="/health",
             env={"HOME": CACHE_DIR},
-            sidecar_args=(serve_argument(server),),
+            sidecar_args=serving_arguments(server),
+            api_key_variable="LLAMA_API_KEY",
             stop_seconds=10,
         )
 
@@ -77,6 +98,13 @@ class LlamaCpp:
         """Refused flags. llama.cpp has no stable versions to hold a table of: an unknown flag ends the engine at once
         and is told by its last words."""
         yield from refused_flags(self.name, server.spec.extra_args)
+
+
+def _image(server: ModelServer, settings: Settings, *, on_gpu: bool) -> str:
+    if not on_gpu:
+        return settings.llama_cpp_image
+    vendor = gpu_resource(server).partition("/")[0]
+    return settings.llama_cpp_rocm_image if vendor == "amd.com" else settings.llama_cpp_gpu_image
 
 
 def _split(args: Iterable[str]) -> Iterable[str]:

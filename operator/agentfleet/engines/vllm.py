@@ -9,13 +9,14 @@ from agentfleet.engines.base import (
     image_version,
     parallel_sizes,
     refused_flags,
-    serve_argument,
     served_names,
+    serving_arguments,
     startup_seconds,
+    task,
 )
 from agentfleet.engines.sources import parse_source
 from agentfleet.engines.vllm_flags import FLAGS
-from agentfleet.resources.engine_options import VLLMOptions
+from agentfleet.resources.engine_options import Speculative, VLLMOptions
 from agentfleet.resources.flag_rules import INSTEAD, flag_name
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.settings import Settings
@@ -24,12 +25,23 @@ SHUTDOWN_SECONDS = 15
 """vLLM's own drain after SIGTERM. preStop has waited for idle before, so this only covers a request that slipped in."""
 
 
+_TASK_ARGS = {
+    "Embedding": ("--runner=pooling", "--convert=embed"),
+    "Rerank": ("--runner=pooling", "--convert=classify"),
+}
+"""Tasks that vLLM has to be told; it sees the others from the model."""
+
+_LOOKUP_MAX = 4
+"""Longest n-gram of the prompt that is looked for, where there is no draft model."""
+
+
 class VLLM:
     """The vLLM engine."""
 
     name = "VLLM"
     gpus_by_default = 1
     failures: tuple[tuple[str, str], ...] = (
+        (r"driver (version )?is (too old|insufficient)|CUDA driver version is insufficient", "DriverTooOld"),
         (r"CUDA out of memory|torch\.OutOfMemoryError|No available memory for the cache blocks", "OutOfGpuMemory"),
         (r"(KV cache|Free memory on device).*(less than|is larger than|needed)", "OutOfGpuMemory"),
         (r"unrecognized arguments|ambiguous option|expected (one|at least one) argument|invalid choice", "BadFlag"),
@@ -58,14 +70,18 @@ class VLLM:
             args.append(f"--tensor-parallel-size={tensor}")
         if pipeline > 1:
             args.append(f"--pipeline-parallel-size={pipeline}")
+        args += _TASK_ARGS.get(task(server), ())
         args += _option_args(server.spec.vllm or VLLMOptions())
+        if server.spec.adapters:
+            args.append("--enable-lora")
         return Launch(
             image=server.spec.image or settings.vllm_image,
             command=("vllm", "serve"),
             args=(*args, *server.spec.extra_args),
             port=8000,
             health_path="/health",
-            env={
+            env=_lora_env(server)
+            | {
                 "DO_NOT_TRACK": "1",
                 "HF_HOME": f"{CACHE_DIR}/huggingface",
                 "HF_HUB_OFFLINE": "1",
@@ -77,7 +93,8 @@ class VLLM:
             pod_ip_variable="VLLM_HOST_IP",
             # Workers talk through shared memory; on CPUs even a single one does.
             shared_memory="2Gi" if tensor * pipeline > 1 else "1Gi",
-            sidecar_args=(serve_argument(server),),
+            sidecar_args=serving_arguments(server),
+            api_key_variable="VLLM_API_KEY",
             stop_seconds=SHUTDOWN_SECONDS + 15,
         )
 
@@ -110,24 +127,36 @@ def _is_known(argument: str, known: frozenset[str]) -> bool:
     return bool({name, name.replace("--no-", "--", 1)} & known)
 
 
+def _lora_env(server: ModelServer) -> dict[str, str]:
+    # The sidecar adds and removes adapters through the engine's API.
+    return {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"} if server.spec.adapters else {}
+
+
+def _speculation(wish: Speculative) -> dict[str, str | int]:
+    if wish.model:
+        return {"model": wish.model, "num_speculative_tokens": wish.tokens}
+    return {"method": "ngram", "num_speculative_tokens": wish.tokens, "prompt_lookup_max": _LOOKUP_MAX}
+
+
 def _option_args(options: VLLMOptions) -> Iterable[str]:
-    if options.gpu_memory_utilization_percent is not None:
-        yield f"--gpu-memory-utilization={options.gpu_memory_utilization_percent / 100:g}"
-    if options.max_model_len is not None:
-        yield f"--max-model-len={options.max_model_len}"
-    if options.max_num_seqs is not None:
-        yield f"--max-num-seqs={options.max_num_seqs}"
-    if options.max_num_batched_tokens is not None:
-        yield f"--max-num-batched-tokens={options.max_num_batched_tokens}"
-    if options.quantization is not None:
-        yield f"--quantization={options.quantization}"
+    for flag, value in (
+        ("--gpu-memory-utilization", _share(options.gpu_memory_utilization_percent)),
+        ("--max-model-len", options.max_model_len),
+        ("--max-num-seqs", options.max_num_seqs),
+        ("--max-num-batched-tokens", options.max_num_batched_tokens),
+        ("--quantization", options.quantization),
+        ("--max-loras", options.max_loras),
+        ("--max-lora-rank", options.max_lora_rank),
+        ("--reasoning-parser", options.reasoning_parser),
+    ):
+        if value is not None:
+            yield f"{flag}={value}"
     if options.prefix_caching is not None:
         yield "--enable-prefix-caching" if options.prefix_caching else "--no-enable-prefix-caching"
     if options.chunked_prefill is not None:
         yield "--enable-chunked-prefill" if options.chunked_prefill else "--no-enable-chunked-prefill"
     if options.speculative is not None:
-        draft = {"model": options.speculative.model, "num_speculative_tokens": options.speculative.tokens}
-        yield f"--speculative-config={json.dumps(draft)}"
+        yield f"--speculative-config={json.dumps(_speculation(options.speculative))}"
     if options.structured_outputs is not None:
         yield f"--structured-outputs-config={json.dumps({'backend': options.structured_outputs.backend})}"
     if options.trust_remote_code:
@@ -135,5 +164,7 @@ def _option_args(options: VLLMOptions) -> Iterable[str]:
     if options.tool_call_parser is not None:
         yield "--enable-auto-tool-choice"
         yield f"--tool-call-parser={options.tool_call_parser}"
-    if options.reasoning_parser is not None:
-        yield f"--reasoning-parser={options.reasoning_parser}"
+
+
+def _share(percent: int | None) -> str | None:
+    return None if percent is None else f"{percent / 100:g}"

@@ -10,6 +10,7 @@ from agentfleet.engines.base import (
     Launch,
     drain_seconds,
     gpu_count,
+    gpu_resource,
     startup_seconds,
 )
 from agentfleet.engines.sources import parse_source, path_in_pod
@@ -83,11 +84,6 @@ def pod_template(
     }
     body |= {name: value for name, value in optional.items() if value}
     return {"metadata": {"labels": child_labels(server) | {SERVING_LABEL: "true"}}, "spec": body}
-
-
-def gpu_resource(server: ModelServer) -> str:
-    """The extended resource that GPUs are on the nodes."""
-    return (server.spec.gpu.resource if server.spec.gpu else None) or "nvidia.com/gpu"
 
 
 def model_path(server: ModelServer) -> str:

@@ -117,10 +117,10 @@ def _loader_failed(view: PodView) -> Failure | None:
         return Failure("OutOfMemory", "The loader was killed for memory.")
     try:
         said = json.loads(ended.get("message", ""))
-        return Failure(said["reason"] if said["reason"] in HINTS else "EngineCrashed", str(said["message"]))
+        return Failure(said["reason"] if said["reason"] in HINTS else "EngineDied", str(said["message"]))
     except (ValueError, KeyError, TypeError):
         return Failure(
-            "EngineCrashed", f"The loader ended with exit code {ended.get('exitCode')}: {_last_words(ended)}"
+            "EngineDied", f"The loader ended with exit code {ended.get('exitCode')}: {_last_words(ended)}"
         )
 
 
@@ -136,7 +136,7 @@ def _engine_ended(view: PodView) -> Failure | None:
         match = re.search(pattern, words, re.IGNORECASE)
         if match:
             return Failure(reason, f"The engine ended with exit code {code}: {_line_at(words, match.start())}")
-    return Failure("EngineCrashed", f"The engine ended with exit code {code}: {_last_words(ended)}")
+    return Failure("EngineDied", f"The engine ended with exit code {code}: {_last_words(ended)}")
 
 
 def _volume_cannot_be_mounted(view: PodView) -> Failure | None:
@@ -156,7 +156,7 @@ def _evicted(view: PodView) -> Failure | None:
     message = status.get("message", "the pod failed")
     if "ephemeral" in message or "emptyDir" in message or "DiskPressure" in message:
         return Failure("DiskFull", f"{message}.")
-    return Failure("EngineCrashed", f"{status.get('reason', 'Failed')}: {message}.")
+    return Failure("EngineDied", f"{status.get('reason', 'Failed')}: {message}.")
 
 
 _CHECKS: tuple[Callable[[PodView], Failure | None], ...] = (

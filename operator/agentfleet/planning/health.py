@@ -240,7 +240,7 @@ def _model_failed(models: tuple[ServedModel, ...]) -> Failure | None:
 
 
 def _known(reason: str | None) -> str:
-    return reason if reason in HINTS else "EngineCrashed"
+    return reason if reason in HINTS else "EngineDied"
 
 
 def _late(server: ModelServer, pod: Manifest, now: datetime) -> Failure | None:
@@ -250,7 +250,7 @@ def _late(server: ModelServer, pod: Manifest, now: datetime) -> Failure | None:
     budget = startup_seconds(server)
     if now - started < timedelta(seconds=budget):
         return None
-    return Failure("StartupTimeout", f"Pod {pod['metadata']['name']} has not answered within {budget} s.")
+    return Failure("ProbeTimeout", f"Pod {pod['metadata']['name']} has not answered within {budget} s.")
 
 
 def _has_started(pod: Manifest) -> bool:

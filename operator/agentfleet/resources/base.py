@@ -106,6 +106,16 @@ def canonical_quantity(value: int | str) -> str:
     return f"{amount}m" if amount % 1_000 else str(amount // 1_000)
 
 
+def quantity_value(value: int | str) -> int:
+    """A quantity as a whole number of its unit (bytes, GPUs), rounded up: `1Gi` is 1073741824."""
+    return -(-_thousandths(value)[0] // 1_000)
+
+
+def quantity_thousandths(value: int | str) -> int:
+    """A quantity in thousandths of its unit: CPUs as millicores."""
+    return _thousandths(value)[0]
+
+
 def _as_quantity(value: Any) -> Any:
     return canonical_quantity(value) if isinstance(value, int | str) and not isinstance(value, bool) else value
 

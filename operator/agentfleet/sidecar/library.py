@@ -49,30 +49,21 @@ class Library:
     ) -> None:
         self._engine = engine
         self._keepers = [Keeper(engine, one, options, pulled) for one in served]
-        self._incarnation: frozenset[int] = frozenset()
 
     def statuses(self) -> list[ModelStatus]:
         """The models as they are now."""
         return [keeper.status for keeper in self._keepers]
 
     async def tick(self, health: Health) -> None:
-        """Notices a lost or restarted engine at once: the next recheck is too far away."""
+        """Notices a lost engine at once: the next recheck is too far away."""
         if health is not Health.SERVING:
             for keeper in self._keepers:
                 keeper.engine_lost()
-            return
-        try:
-            incarnation = await self._engine.incarnation()
-        except (OSError, ValueError) as error:
-            log.warning("cannot tell whether Ollama was restarted: %s", error)
-            return
-        if not incarnation or incarnation == self._incarnation:
-            return
-        if self._incarnation:
-            log.warning("Ollama was restarted")
-            for keeper in self._keepers:
-                keeper.engine_restarted()
-        self._incarnation = incarnation
+
+    def engine_restarted(self) -> None:
+        """Brings everything back into memory."""
+        for keeper in self._keepers:
+            keeper.engine_restarted()
 
     async def loaded(self) -> list[LoadedModel] | None:
         """The models in Ollama's memory; None while it does not answer."""

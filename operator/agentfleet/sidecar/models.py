@@ -30,6 +30,10 @@ class ModelStatus:
     message: str | None = None
     digest: str | None = None
     size: int | None = None
+    category: str | None = None
+    """As `--serve` gave it."""
+    updated_at: str | None = None
+    """When a scheduled update brought the digest; RFC 3339."""
     settled: bool = False
     """True once it has been Ready or Failed: whether it can be had is known. Not told to anybody."""
 
@@ -67,6 +71,8 @@ class ModelStatus:
             "message": self.message,
             "digest": self.digest,
             "size": self.size,
+            "category": self.category,
+            "updatedAt": self.updated_at,
         }
 
 
@@ -77,6 +83,8 @@ class LoadedModel:
     name: str
     size: int
     size_vram: int
+    expires_at: str = ""
+    """As Ollama writes it. It moves whenever a request ends, and all the time while the first one runs."""
 
 
 class Step(StrEnum):

@@ -45,13 +45,20 @@ def connections(sockets: Iterable[Socket], port: int) -> int:
 
     Connections from loopback are the sidecar's own and kubelet's exec probes. An idle keep-alive connection counts:
     the table cannot tell it from a request whose answer is still being computed, and a cut request is the worse error.
+    traffic.py can tell them apart; this is for kernels that do not say more than this table.
     """
-    return sum(s.port == port and s.state == ESTABLISHED and not _is_loopback(s.peer) for s in sockets)
+    return sum(s.port == port and s.state == ESTABLISHED and not is_loopback(s.peer) for s in sockets)
 
 
 def listeners(sockets: Iterable[Socket], port: int) -> frozenset[int]:
     """Inodes of the sockets that listen on `port`; empty when nobody does."""
     return frozenset(s.inode for s in sockets if s.port == port and s.state == LISTEN)
+
+
+def is_loopback(address: Address) -> bool:
+    """True for 127.0.0.0/8 and ::1, also where IPv4 is written as IPv6."""
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _endpoint(text: str, byteorder: str) -> tuple[Address, int]:
@@ -63,8 +70,3 @@ def _endpoint(text: str, byteorder: str) -> tuple[Address, int]:
     if byteorder == "little":
         words = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
     return ipaddress.ip_address(words), int(port, 16)
-
-
-def _is_loopback(address: Address) -> bool:
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
 
 from agentfleet.errors import Transient
+from agentfleet.sidecar.companion import Companion
 from agentfleet.sidecar.engines.base import Engine, Health
 from agentfleet.sidecar.models import LoadedModel, ModelState, ModelStatus
+from agentfleet.sidecar.network import Network
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ class Models(Protocol):
 
     async def tick(self, health: Health) -> None:
         """Called with the engine's health on every round."""
+
+    def engine_restarted(self) -> None:
+        """Another process serves now: what the last one had in memory is gone."""
 
     async def run(self) -> None:
         """Work of its own beside the rounds; may return at once."""
@@ -74,6 +79,8 @@ class Supervisor:
         name: str,
         engine: Engine,
         models: Models,
+        network: Network,
+        companions: Sequence[Companion] = (),
         *,
         interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
@@ -81,15 +88,21 @@ class Supervisor:
         self._name = name
         self._engine = engine
         self._models = models
+        self._network = network
+        self._companions = companions
         self._interval = interval
         self._clock = clock
         self._health = Health.UNREACHABLE
+        self._incarnation: frozenset[int] = frozenset()
         self._version: str | None = None
         self._last_round = clock()
 
     def status(self) -> Status:
         """As of the last round; the models as of now."""
-        return Status(self._name, self._version, self._health, tuple(self._models.statuses()))
+        models = self._models.statuses()
+        for companion in self._companions:
+            models = companion.overlay(models)
+        return Status(self._name, self._version, self._health, tuple(models))
 
     def alive(self) -> bool:
         """False when the loop hangs: only a restart helps then."""
@@ -98,7 +111,8 @@ class Supervisor:
     async def run(self) -> None:
         """Rounds until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._models.run())
+            for part in (self._models, *self._companions):
+                tasks.create_task(part.run())
             while True:
                 await self.round()
                 await asyncio.sleep(self._interval)
@@ -108,12 +122,34 @@ class Supervisor:
         health = await self._engine.health()
         if health is not self._health:
             log.info("engine is %s, was %s", health, self._health)
-        if health is Health.SERVING and self._health is not Health.SERVING:
+        if health is Health.SERVING and await self._is_another_process():
             # Another process may be another version: a new image comes with a new pod, but a wrapper may update.
+            self._version = None
+            self._models.engine_restarted()
+            for companion in self._companions:
+                companion.engine_restarted()
+        if health is Health.SERVING and self._version is None:
             self._version = await self._read_version()
         self._health = health
         await self._models.tick(health)
+        statuses = self._models.statuses()
+        for companion in self._companions:
+            companion.tick(health, statuses)
         self._last_round = self._clock()
+
+    async def _is_another_process(self) -> bool:
+        """True when the engine was restarted, also where it was never seen down."""
+        try:
+            incarnation = await self._network.incarnation()
+        except (OSError, ValueError) as error:
+            log.warning("cannot tell whether the engine was restarted: %s", error)
+            return False
+        if not incarnation or incarnation == self._incarnation:
+            return False
+        known, self._incarnation = bool(self._incarnation), incarnation
+        if known:
+            log.warning("the engine was restarted")
+        return known
 
     async def _read_version(self) -> str | None:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 
 from agentfleet.sidecar.failures import ModelFailed, SourceUnreachable, retry_delay
+from agentfleet.sidecar.sources import client as http
 from agentfleet.sidecar.sources.base import Arrived
 
 ATTEMPTS = 6
@@ -54,9 +55,32 @@ def download(
                     file.write(chunk)
                     arrived(len(chunk))
     except httpx.HTTPError as error:
-        raise SourceUnreachable(f"{httpx.URL(url).host}: {error or type(error).__name__}") from error
+        raise http.failed(error, httpx.URL(url).host) from error
     if (got := part.stat().st_size) != size:
         raise SourceUnreachable(f"{httpx.URL(url).host} sent {got} of {size} bytes of {part.name}")
+
+
+def read(
+    client: httpx.Client, url: str, start: int, length: int, *, headers: Mapping[str, str], refused: Refused
+) -> bytes:
+    """At most `length` bytes of `url` from `start` on, and not many more over the line."""
+    wanted = {**headers, "Accept-Encoding": "identity", "Range": f"bytes={start}-{start + length - 1}"}
+    found = bytearray()
+    try:
+        with client.stream("GET", url, headers=wanted) as response:
+            if response.status_code == 416:
+                return b""  # the file ends before
+            if response.status_code not in (200, 206):
+                response.read()
+                raise refused(response)
+            skipped = 0 if response.status_code == 206 else start
+            for chunk in response.iter_bytes():
+                found += chunk
+                if len(found) >= skipped + length:
+                    break
+    except httpx.HTTPError as error:
+        raise http.failed(error, httpx.URL(url).host) from error
+    return bytes(found[skipped : skipped + length])
 
 
 def persistently(action: Callable[[], None], advanced: Callable[[], int], pause: Callable[[float], None]) -> None:

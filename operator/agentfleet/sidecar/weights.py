@@ -12,13 +12,17 @@ log = logging.getLogger(__name__)
 
 ENGINE_STARTING = "EngineStarting"
 
+NOT_STARTED = progress.Progress("Pending", message="waiting for the loader to start")
+"""What a loader that is to come has said so far."""
+
 
 class Weights:
     """Follows one model from the loader's first byte to the engine's first healthy answer."""
 
-    def __init__(self, name: str, state_dir: Path | None) -> None:
+    def __init__(self, name: str, state_dir: Path | None, *, expects_loader: bool = False) -> None:
         self._status = ModelStatus(name)
         self._state_dir = state_dir
+        self._expects_loader = expects_loader
 
     def statuses(self) -> list[ModelStatus]:
         """The model as it was at the last tick."""
@@ -26,7 +30,13 @@ class Weights:
 
     async def tick(self, health: Health) -> None:
         """Takes a new look."""
-        self._status = status_of(self._status, self._read(), health)
+        loading = self._read()
+        if loading is None and self._expects_loader:
+            loading = NOT_STARTED
+        self._status = status_of(self._status, loading, health)
+
+    def engine_restarted(self) -> None:
+        """Nothing to forget: the engine reads its weights anew by itself."""
 
     async def run(self) -> None:
         """Nothing to do between ticks: the engine loads its model itself."""

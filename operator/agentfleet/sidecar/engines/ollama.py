@@ -1,9 +1,7 @@
-"""Ollama: serves nothing until told to. This client is the only one that changes its engine: pull, copy, preload."""
+"""Ollama: serves nothing until told to, so its client also acts: pull, copy, preload, unload."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +10,7 @@ from agentfleet.sidecar import procnet
 from agentfleet.sidecar.engines.base import EngineUnavailable, Health, Reading, describe, health_of
 from agentfleet.sidecar.failures import load_failure, pull_failure
 from agentfleet.sidecar.models import LoadedModel
+from agentfleet.sidecar.network import Network
 
 PULL_TIMEOUT = httpx.Timeout(300.0, connect=2.0)
 """Ollama restarts stalled parts of a pull by itself; silence for longer than this is a pull that hangs."""
@@ -19,16 +18,13 @@ PULL_TIMEOUT = httpx.Timeout(300.0, connect=2.0)
 LOAD_TIMEOUT = httpx.Timeout(1800.0, connect=2.0)
 """A preload answers when the model is in memory: minutes, from a slow disk."""
 
-TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-
 
 class Ollama:
     """An Ollama server that listens on `port`."""
 
-    def __init__(self, client: httpx.AsyncClient, port: int, tables: tuple[Path, ...] = TABLES) -> None:
+    def __init__(self, client: httpx.AsyncClient, network: Network) -> None:
         self._client = client
-        self._port = port
-        self._tables = tables
+        self._network = network
 
     async def health(self) -> Health:
         return await health_of(self._client, "/api/version")
@@ -38,18 +34,15 @@ class Ollama:
         return version
 
     async def reading(self) -> Reading:
-        """Ollama counts nothing, so open connections from outside the pod stand for requests."""
+        """Ollama counts nothing, so the connections from outside the pod that carry a request stand for them."""
         try:
-            sockets = await self._sockets()
+            sockets = await self._network.table()
         except (OSError, ValueError) as error:
             return Reading(None, str(error))
-        if not procnet.listeners(sockets, self._port):
-            return Reading(None, f"nobody listens on port {self._port}", refused=True)
-        return Reading(procnet.connections(sockets, self._port))
-
-    async def incarnation(self) -> frozenset[int]:
-        """Identity of the running server process: its listening sockets. What was in memory dies with it."""
-        return procnet.listeners(await self._sockets(), self._port)
+        if not procnet.listeners(sockets, self._network.port):
+            return Reading(None, f"nobody listens on port {self._network.port}", refused=True)
+        traffic = await self._network.traffic()
+        return Reading(traffic.in_flight if traffic else procnet.connections(sockets, self._network.port))
 
     async def tags(self) -> dict[str, tuple[str, int]]:
         """Full name → digest and size of every model on disk."""
@@ -59,7 +52,12 @@ class Ollama:
     async def loaded(self) -> list[LoadedModel]:
         """The models in memory."""
         models = (await self._json("GET", "/api/ps")).get("models") or []
-        return [LoadedModel(model["name"], int(model["size"]), int(model.get("size_vram", 0))) for model in models]
+        return [
+            LoadedModel(
+                model["name"], int(model["size"]), int(model.get("size_vram", 0)), str(model.get("expires_at", ""))
+            )
+            for model in models
+        ]
 
     async def pull(self, name: str, *, insecure: bool) -> AsyncIterator[dict[str, Any]]:
         """The events of a pull, errors included: they come inside the stream, under status 200."""
@@ -89,6 +87,14 @@ class Ollama:
         if response.status_code != 200:
             raise load_failure(_error_text(response))
 
+    async def unload(self, name: str) -> None:
+        """Lets the model go from memory; Ollama waits for its last request, so none is ever cut."""
+        await self._json("POST", "/api/generate", {"model": name, "keep_alive": 0})
+
+    async def delete(self, name: str) -> None:
+        """Takes a name away, and with it the blobs that no other name has."""
+        await self._json("DELETE", "/api/delete", {"model": name})
+
     async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         response = await self._send(method, path, body)
         if response.status_code != 200:
@@ -110,20 +116,6 @@ class Ollama:
             return await self._client.request(method, path, json=body, timeout=timeout or self._client.timeout)
         except (httpx.HTTPError, OSError) as error:
             raise EngineUnavailable(f"{method} {path} of Ollama failed: {describe(error)}") from error
-
-    async def _sockets(self) -> list[procnet.Socket]:
-        texts = await asyncio.gather(*(asyncio.to_thread(_read_table, path) for path in self._tables))
-        return [socket for text in texts for socket in procnet.parse(text)]
-
-
-def _read_table(path: Path) -> str:
-    """A table of the kernel; there is none for IPv6 where the node has it switched off."""
-    try:
-        return path.read_text(encoding="ascii")
-    except FileNotFoundError:
-        if path.name == "tcp6":
-            return ""
-        raise
 
 
 def _error_text(response: httpx.Response) -> str:

@@ -5,22 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from agentfleet.sidecar.credentials import Credentials
+
 Arrived = Callable[[int], None]
 """Told the bytes of each chunk, as it lands on disk; negative when bytes on disk turned out to be useless."""
-
-TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
-"""Key of the Secret in spec.model.auth.secretName that holds a source's token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How to reach a source. The token is kept out of every log and message."""
+    """How to reach a source."""
 
     scratch: Path
     """A writable folder for files of a client library; the root file system is read-only."""
-    token: str | None = field(default=None, repr=False)
+    credentials: Credentials = field(default_factory=Credentials)
     endpoint: str | None = None
-    """Another host than the scheme's own, such as a mirror."""
+    """Another host than the source's own: a mirror, an object store or a registry of one's own."""
+    ca_bundle: Path | None = None
+    """PEM file with the certificates to trust instead of the public ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,13 @@ class RemoteFile:
     identity: str
     sha256: str | None = None
     """Where the source tells it; checked before the file is put in place."""
+    unpack: bool = False
+    """True for a tar archive whose members are the model's files; `path` is then only its name in messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A source at one moment: an immutable revision and its files."""
+    """A source at one moment: an immutable revision and its files, archives in the order in which they unpack."""
 
     revision: str
     files: tuple[RemoteFile, ...]
@@ -47,7 +50,14 @@ class Resolved:
         return sum(file.size for file in self.files)
 
 
-class Source(Protocol):
+class Readable(Protocol):
+    """Files that can be read in pieces, here or far away: what inspection needs."""
+
+    def read(self, file: RemoteFile, start: int, length: int) -> bytes:
+        """At most `length` bytes from `start` on; fewer only at the end of the file."""
+
+
+class Source(Readable, Protocol):
     """One model somewhere else. Failures are ModelFailed; SourceUnreachable where another try may help."""
 
     def resolve(self) -> Resolved:

@@ -7,42 +7,27 @@ survive a restart; only what the Hub no longer serves over plain HTTP goes throu
 import os
 import re
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx
 
 from agentfleet.sidecar import transfer
 from agentfleet.sidecar.failures import BAD_SOURCE, MODEL_GATED, MODEL_NOT_FOUND, ModelFailed, SourceUnreachable
-from agentfleet.sidecar.sources.base import TOKEN_KEY, Access, Arrived, RemoteFile, Resolved, Source
+from agentfleet.sidecar.sources import client as http
+from agentfleet.sidecar.sources.base import Access, Arrived, RemoteFile, Resolved, Source
+from agentfleet.sidecar.sources.selection import needed, parts_of
+
+TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 
 DEFAULT_REVISION = "main"
 PLAIN_HTTP_LIMIT = 50 * 10**9
 """The Hub serves larger files over its Xet protocol only."""
 
-REQUEST_TIMEOUT = 30.0
+HUB = "https://huggingface.co"
 
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _URI = re.compile(rf"hf://(?P<repo>{_NAME}/{_NAME})(?:/(?P<file>[^@\s]+))?(?:@(?P<revision>[^@\s]+))?")
-_SPLIT = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-
-OTHER_FORMATS = (
-    "pytorch_model*.bin",
-    "*.pt",
-    "*.pth",
-    "*.msgpack",
-    "*.h5",
-    "*.ot",
-    "*.onnx",
-    "*.onnx_data",
-    "*.tflite",
-    "*.mlmodel",
-    "*.mlpackage/*",
-    "*.gguf",
-    "original/*",
-)
-"""The same weights once more, in formats that no engine here reads when there are safetensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +72,6 @@ def environment(access: Access) -> dict[str, str]:
     return settings
 
 
-def needed(files: list[RemoteFile]) -> tuple[RemoteFile, ...]:
-    """The files of a snapshot that an engine reads: where there are safetensors, no second copy of the weights."""
-    if not any(file.path.endswith(".safetensors") for file in files):
-        return tuple(files)
-    return tuple(f for f in files if not any(fnmatch(f.path, pattern) for pattern in OTHER_FORMATS))
-
-
-def parts_of(file: str) -> list[str]:
-    """All files that `file` stands for: llama.cpp opens the first part of a split GGUF and looks for the others."""
-    match = _SPLIT.fullmatch(file)
-    if match is None:
-        return [file]
-    count = int(match["count"])
-    return [f"{match['stem']}-{n:05}-of-{count:05}{match['suffix']}" for n in range(1, count + 1)]
-
-
 class HuggingFace:
     """A model on the Hugging Face Hub, or on a mirror that speaks its API."""
 
@@ -110,19 +79,22 @@ class HuggingFace:
         self._reference = reference
         self._access = access
         self._revision = reference.revision
-        self._headers = {"Authorization": f"Bearer {access.token}"} if access.token else {}
-        # httpx drops the token itself when a redirect leaves the Hub for its CDN.
-        self._client = httpx.Client(follow_redirects=True, timeout=REQUEST_TIMEOUT)
+        self._token = access.credentials.get(TOKEN_KEY)
+        self._headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        self._client = self._open_client()
 
     def resolve(self) -> Resolved:
         """Asks for the commit behind the revision, and for the files of that commit."""
         import huggingface_hub.errors  # noqa: PLC0415 - slow to import, and the environment has to be set before
 
+        huggingface_hub.set_client_factory(self._open_client)
         try:
             resolved = self._one_file(self._reference.file) if self._reference.file else self._snapshot()
         except (huggingface_hub.errors.HfHubHTTPError, huggingface_hub.errors.HFValidationError) as error:
             raise self._failure(error) from error
-        except (httpx.HTTPError, OSError, ValueError) as error:
+        except (httpx.HTTPError, OSError) as error:
+            raise http.failed(error, self._host) from error
+        except ValueError as error:
             raise SourceUnreachable(f"{self._host} does not answer like a Hub: {_first_line(error)}") from error
         self._revision = resolved.revision
         return resolved
@@ -138,16 +110,27 @@ class HuggingFace:
             self._client, url, part, file.size, headers=self._headers, arrived=arrived, refused=self._refused
         )
 
+    def read(self, file: RemoteFile, start: int, length: int) -> bytes:
+        """A piece of a file."""
+        from huggingface_hub import hf_hub_url  # noqa: PLC0415
+
+        url = hf_hub_url(self._reference.repo, file.path, revision=self._revision, endpoint=self._access.endpoint)
+        return transfer.read(self._client, url, start, length, headers=self._headers, refused=self._refused)
+
     def close(self) -> None:
         """Closes the connections to the CDN; the library's own end with the process."""
         self._client.close()
+
+    def _open_client(self) -> httpx.Client:
+        """Ours and the library's: httpx drops the token itself when a redirect leaves the Hub for its CDN."""
+        return http.open_client(self._access, self._access.endpoint or HUB)
 
     def _snapshot(self) -> Resolved:
         from huggingface_hub import HfApi  # noqa: PLC0415
         from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
-        api = HfApi(endpoint=self._access.endpoint, token=self._access.token or False)
-        info = api.model_info(self._reference.repo, revision=self._reference.revision, timeout=REQUEST_TIMEOUT)
+        api = HfApi(endpoint=self._access.endpoint, token=self._token or False)
+        info = api.model_info(self._reference.repo, revision=self._reference.revision, timeout=http.REQUEST_TIMEOUT)
         if info.sha is None:
             raise ValueError(f"no commit for revision {self._reference.revision}")
         entries = api.list_repo_tree(self._reference.repo, recursive=True, revision=info.sha)
@@ -168,7 +151,7 @@ class HuggingFace:
         for path in parts_of(file):
             url = hf_hub_url(self._reference.repo, path, revision=revision, endpoint=self._access.endpoint)
             found = get_hf_file_metadata(
-                url, token=self._access.token or False, timeout=REQUEST_TIMEOUT, endpoint=self._access.endpoint
+                url, token=self._token or False, timeout=http.REQUEST_TIMEOUT, endpoint=self._access.endpoint
             )
             if found.commit_hash is None or found.etag is None or found.size is None:
                 raise ValueError(f"{url} lacks X-Repo-Commit, ETag or size")
@@ -190,12 +173,12 @@ class HuggingFace:
                 revision=self._revision,
                 local_dir=self._access.scratch / "xet",
                 endpoint=self._access.endpoint,
-                token=self._access.token or False,
+                token=self._token or False,
             )
         except huggingface_hub.errors.HfHubHTTPError as error:
             raise self._failure(error) from error
         except httpx.HTTPError as error:
-            raise SourceUnreachable(f"{self._host}: {_first_line(error)}") from error
+            raise http.failed(error, self._host) from error
         Path(path).replace(part)
         arrived(file.size)
 
@@ -233,19 +216,14 @@ class HuggingFace:
             return f"{repo} has no branch, tag or commit {revision!r}"
         if isinstance(error, errors.EntryNotFoundError):
             return f"{repo} has no file {self._reference.file!r} at {revision!r}"
-        return f"{repo} does not exist on {self._host}; if it is private, {self._token_hint}"
+        return f"{repo} does not exist on {self._host}; if it is private, {self._access.credentials.hint(TOKEN_KEY)}"
 
     def _gated(self, what: str) -> ModelFailed:
-        return ModelFailed(MODEL_GATED, f"{what} {self._token_hint}")
-
-    @property
-    def _token_hint(self) -> str:
-        key = f"key {TOKEN_KEY!r} of the Secret in spec.model.auth.secretName"
-        return f"replace the token in {key}: it may not read this" if self._access.token else f"put a token into {key}"
+        return ModelFailed(MODEL_GATED, f"{what} {self._access.credentials.hint(TOKEN_KEY)}")
 
     @property
     def _host(self) -> str:
-        return httpx.URL(self._access.endpoint).host if self._access.endpoint else "huggingface.co"
+        return httpx.URL(self._access.endpoint or HUB).host
 
 
 def _first_line(error: Exception) -> str:

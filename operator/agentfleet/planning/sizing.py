@@ -1,0 +1,230 @@
+"""How one replica of a model lies on GPUs: parallel sizes, weights, KV cache, context, and the reasons in words. Pure.
+
+`size` is the planner's front door. It refuses only what cannot work by what is known (vLLM itself preempts rather than
+fails when many requests meet little KV cache, so one request of full length is all that must fit); what is not known
+is said, never assumed. Explicit values are judged, never changed. vLLM's budget on each GPU is
+memory × utilization = weights + activations and CUDA graphs + KV cache.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from agentfleet.errors import InvalidSpec
+from agentfleet.planning.layouts import Layout, layouts, on_cpu
+from agentfleet.planning.memory import kv_bytes_per_token, weights_bytes
+from agentfleet.planning.parallel import MAX_SIZE, is_mla, legal_tensor_sizes, tensor_doubt
+from agentfleet.planning.sizing_layers import size_by_layers
+from agentfleet.planning.sizing_types import Sizing, SizingRequest, gib, listed
+
+RESERVE_BYTES = 2 * 2**30
+"""Kept on each GPU for activations and CUDA graphs, whose real size only the engine's own profiling tells. What fits
+without it alone is tight: taken where nothing better can be had, with a warning."""
+
+USEFUL_CONTEXT = 8192
+"""Auto takes more nodes for at most this many tokens where nobody named a length."""
+
+_BLOCK = 16
+"""Tokens of a block of vLLM's KV cache; one block is never given to requests."""
+
+
+def size(request: SizingRequest) -> Sizing:
+    """The sizing of one replica; InvalidSpec with reason BadParallelism or ImpossibleFit names what would work."""
+    return _size_vllm(request) if request.engine == "VLLM" else size_by_layers(request)
+
+
+@dataclass(frozen=True)
+class _Gpus:
+    """The memory of every GPU under one layout, in bytes."""
+
+    budget: int
+    """What vLLM may take of one GPU."""
+    weights: int
+    each_token: int | None
+    """KV cache of one token on one GPU."""
+
+    def tokens(self, reserve: int) -> int | None:
+        """Tokens that fit beside the weights with `reserve` bytes left."""
+        return None if not self.each_token else max(0, self.budget - self.weights - reserve) // self.each_token
+
+    def fit(self, length: int, reserve: int) -> bool:
+        """Whether the weights and one request of `length` tokens fit with `reserve` bytes left."""
+        return self.weights + length * (self.each_token or 0) + reserve <= self.budget
+
+
+@dataclass(frozen=True)
+class _Choice:
+    layout: Layout
+    gpus: _Gpus | None
+    """None where GPU memory or the weights are not known."""
+    reserve: int = RESERVE_BYTES
+
+
+def _size_vllm(request: SizingRequest) -> Sizing:
+    possible = layouts(request)
+    choice = _choose(request, possible)
+    tokens = choice.gpus.tokens(choice.reserve) if choice.gpus else None
+    length = _length(request, tokens)
+    return Sizing(
+        tensor=choice.layout.tensor,
+        pipeline=choice.layout.pipeline,
+        nodes=choice.layout.nodes,
+        weights_bytes=weights_bytes(request.facts),
+        kv_cache_tokens=tokens,
+        max_model_len=length,
+        memory_bytes=_memory(request, length),
+        explanation=tuple(_explain(request, choice, tokens, length)),
+    )
+
+
+def _choose(request: SizingRequest, possible: tuple[Layout, ...]) -> _Choice:
+    wanted = request.max_model_len or request.facts.context_length or 1
+    least = wanted if request.max_model_len else min(wanted, USEFUL_CONTEXT)
+    if _gpus(request, possible[0]) is None:
+        return _Choice(possible[0], None)
+    inside = [layout for layout in possible if layout.nodes == 1]
+    across = [layout for layout in possible if layout.nodes > 1]
+    for candidates, length in ((inside, wanted), (inside[::-1], least), (across, least)):
+        for layout in candidates:
+            gpus = _gpus(request, layout)
+            if gpus and gpus.fit(length, RESERVE_BYTES):
+                return _Choice(layout, gpus)
+    # Models with a sliding window keep fewer tokens than they read, so for them the window is all that must fit.
+    length = min(least, request.facts.sliding_window or least)
+    for layout in (*inside[::-1], *across[::-1]):
+        gpus = _gpus(request, layout)
+        if gpus and gpus.fit(length, 0):
+            return _Choice(layout, gpus, reserve=0)
+    raise InvalidSpec("ImpossibleFit", _impossible(request, possible[-1], length))
+
+
+def _gpus(request: SizingRequest, layout: Layout) -> _Gpus | None:
+    weights = _loaded_bytes(request)
+    if on_cpu(request) or request.gpu_memory_bytes is None or weights is None:
+        return None
+    return _Gpus(
+        budget=request.gpu_memory_bytes * request.utilization_percent // 100,
+        weights=-(-weights // layout.gpus),
+        each_token=kv_bytes_per_token(request.facts, layout.tensor, layout.pipeline),
+    )
+
+
+def _loaded_bytes(request: SizingRequest) -> int | None:
+    """Weights as vLLM keeps them: 32-bit checkpoints are loaded with 16 bits."""
+    stored, dtype = weights_bytes(request.facts), request.facts.dtype_bytes
+    return stored * 2 // dtype if stored and dtype and dtype > 2 and request.facts.quantization is None else stored
+
+
+def _length(request: SizingRequest, tokens: int | None) -> int | None:
+    context = request.facts.context_length
+    if request.max_model_len is not None or context is None or tokens is None or tokens >= context:
+        return request.max_model_len
+    usable = max(_BLOCK, tokens - _BLOCK)
+    return usable // 256 * 256 if usable >= 1024 else usable // _BLOCK * _BLOCK
+
+
+def _memory(request: SizingRequest, length: int | None) -> int | None:
+    """GPU memory (RAM on the CPU) of all GPUs together for weights and one request of full length."""
+    weights, each = _loaded_bytes(request), kv_bytes_per_token(request.facts)
+    if weights is None:
+        return None
+    return weights + (each or 0) * (length or request.facts.context_length or 0)
+
+
+def _explain(request: SizingRequest, choice: _Choice, tokens: int | None, length: int | None) -> Iterable[str]:
+    facts, layout, gpus = request.facts, choice.layout, choice.gpus
+    if "Auto" in (request.tensor, request.pipeline):
+        yield _auto(request, choice)
+    yield from _unknown(request)
+    doubt = tensor_doubt(facts, layout.tensor)
+    if doubt:
+        yield doubt[0].upper() + doubt[1:]
+    if gpus is None or request.gpu_memory_bytes is None:
+        return
+    yield (
+        f"Each GPU: {gib(request.gpu_memory_bytes)} × {request.utilization_percent} % = {gib(gpus.budget)},"
+        f" of which weights take {gib(gpus.weights)} (of {gib(_loaded_bytes(request) or 0)})."
+    )
+    if choice.reserve:
+        yield f"{gib(choice.reserve)} are kept for activations and CUDA graphs."
+    else:
+        left = gpus.budget - gpus.weights - min(length or 0, tokens or 0) * (gpus.each_token or 0)
+        yield (
+            f"Tight: {gib(left)} are left for activations and CUDA graphs, less than the usual {gib(RESERVE_BYTES)};"
+            " the engine may run out of GPU memory at start."
+        )
+    if tokens is None:
+        return
+    yield f"KV cache: {(gpus.each_token or 0) / 1024:g} KiB for each token and GPU, so {tokens} tokens fit."
+    if facts.sliding_window:
+        yield f"Layers with a sliding window of {facts.sliding_window} tokens need less than that."
+    if length is not None and request.max_model_len is None:
+        yield f"The model's context of {facts.context_length} tokens does not fit; vllm.maxModelLen {length} does."
+    full = length or facts.context_length
+    if full and request.max_num_seqs:
+        yield (
+            f"{tokens // full} requests of {full} tokens fit at once; of up to {request.max_num_seqs} shorter ones"
+            " (vllm.maxNumSeqs), those that find no room wait."
+        )
+
+
+def _auto(request: SizingRequest, choice: _Choice) -> str:
+    limit = min(MAX_SIZE, request.gpus_per_node or MAX_SIZE)
+    legal = legal_tensor_sizes(request.facts, limit)
+    sizes = f"legal tensor sizes: {listed(legal)}" if legal else "which sizes are legal is not known"
+    if choice.gpus is None:
+        return f"Auto takes {choice.layout}: nothing says that more is needed ({sizes})."
+    return f"Auto takes {choice.layout} ({sizes})."
+
+
+def _unknown(request: SizingRequest) -> Iterable[str]:
+    """What could not be judged, and where it would come from."""
+    facts = request.facts
+    if not on_cpu(request):
+        if request.gpu_memory_bytes is None:
+            yield "GPU memory is not known (no node label, no gpu.memory): whether the model fits cannot be told."
+        if request.gpus_per_node is None and (request.tensor, request.pipeline) != (1, 1):
+            yield "GPUs of a node are not known: one node is taken to have enough."
+        if legal_tensor_sizes(facts) is None and request.tensor != 1:
+            yield "Attention or KV heads are not known: which tensor sizes are legal cannot be told."
+    if weights_bytes(facts) is None:
+        yield "The size of the weights is not known: give model.facts.parameters and dtypeBytes or quantization."
+    if kv_bytes_per_token(facts) is None:
+        latent = "kvLoraRank and qkRopeHeadDim" if is_mla(facts) else "kvHeads and headDim"
+        yield f"The size of the KV cache is not known (layers, {latent}): context and concurrency are not judged."
+    elif request.max_model_len is None and facts.context_length is None:
+        yield "The model's context length is not known: whether one request of it fits is not judged."
+
+
+def _impossible(request: SizingRequest, layout: Layout, length: int) -> str:
+    gpus = _gpus(request, layout)
+    if gpus is None or request.gpu_memory_bytes is None:
+        raise AssertionError("only what is known can be impossible")
+    each = gpus.each_token or 0
+    need = gpus.weights + length * each
+    what = f"weights of {gib(gpus.weights)}"
+    if each:
+        what += f" and one request of {length} tokens ({gib(length * each)} of KV cache)"
+    field = f"parallelism.tensor {layout.tensor} × pipeline {layout.pipeline}"
+    if each and gpus.weights < gpus.budget and request.max_model_len:
+        field = f"vllm.maxModelLen is {request.max_model_len}: with {field}"
+    return (
+        f"{field}: {what} need {gib(need)} on each GPU, and {request.utilization_percent} % of"
+        f" {gib(request.gpu_memory_bytes)} are {gib(gpus.budget)}; what would fit:"
+        f" {', or '.join(_remedies(request, layout, gpus, need))}."
+    )
+
+
+def _remedies(request: SizingRequest, layout: Layout, gpus: _Gpus, need: int) -> Iterable[str]:
+    length = (need - gpus.weights) // gpus.each_token if gpus.each_token else 0
+    for tensor in legal_tensor_sizes(request.facts) or ():
+        wider = Layout(tensor, layout.pipeline, layout.nodes)
+        wide = _gpus(request, wider)
+        if tensor > layout.tensor and wide and wide.fit(length, RESERVE_BYTES):
+            yield f"tensor {tensor} (legal: {listed(legal_tensor_sizes(request.facts) or ())})"
+            break
+    shorter = gpus.tokens(0) or 0
+    if _BLOCK < shorter < length:
+        yield f"vllm.maxModelLen up to {shorter - _BLOCK}"
+    yield f"GPUs with {gib(-(-need * 100 // request.utilization_percent))} or more"
+    if request.facts.quantization is None:
+        yield "a quantized model"

@@ -1,0 +1,52 @@
+"""Tells requests from idle keep-alive connections, for an engine that counts nothing (Ollama). Pure.
+
+    client ─▶ engine's port ─ Ollama ─ 127.0.0.1 ─▶ a runner, one per loaded model
+
+Both hops are HTTP/1.1, where the two sides take turns. So a connection on which the peer spoke last waits for an
+answer; one on which we spoke last has its answer or is in the middle of a stream. A stream whose next piece takes
+longer than QUIET is not lost: Ollama may hold pieces back (tool calls), but its runner still speaks.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agentfleet.sidecar.procnet import ESTABLISHED, LISTEN, is_loopback
+from agentfleet.sidecar.sockdiag import Connection
+
+QUIET = 10.0
+"""Seconds of silence after our last byte that count as the end of an answer: 70B on a CPU takes 3 s for a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The engine's work at one moment."""
+
+    in_flight: int
+    runners: Mapping[int, bool] = field(default_factory=dict)
+    """Port of each runner, and whether it works."""
+
+
+def judge(sockets: Iterable[Connection], port: int) -> Traffic:
+    """What the sockets say about the engine on `port`. Loopback peers there are the sidecar and kubelet's probes."""
+    sockets = list(sockets)
+    clients = [s for s in sockets if s.port == port and s.state == ESTABLISHED and not is_loopback(s.peer)]
+    runners = {s.port: 0 for s in sockets if s.state == LISTEN and s.port != port and is_loopback(s.address)}
+    for s in sockets:
+        if s.port in runners and s.state == ESTABLISHED and is_loopback(s.address):
+            runners[s.port] += carries_request(s)
+    certain = sum(carries_request(s) for s in clients)
+    # A request that sits in a silent connection shows at its runner. Work there without any client is nobody's.
+    return Traffic(max(certain, min(len(clients), sum(runners.values()))), {p: n > 0 for p, n in runners.items()})
+
+
+def carries_request(connection: Connection) -> bool:
+    """True while an answer is owed, or may be: what the kernel does not tell counts as work.
+
+    Question and answer within one tick of the kernel's clock look alike in either order. They count as answered: a
+    request that takes longer than QUIET shows at its runner.
+    """
+    if connection.queued or connection.received is None:
+        return True
+    if min(connection.sent_ago, connection.received_ago) < QUIET:
+        return True
+    return connection.received > 0 and connection.received_ago < connection.sent_ago

@@ -1,0 +1,84 @@
+"""Pulls the tags of an Ollama engine again on a schedule, and moves to what they name now; the old model serves until
+the new one is in place, and answers its last requests from memory after that.
+
+Ollama finds a model in memory by the name that leads to it, so a second name holds on to the old one while its tag is
+moved: through it the old one is let go. The name is then moved to the new model before it is deleted, because a delete
+takes blobs along, and pods that share the folder may still read the old ones.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from agentfleet.sidecar.companion import Companion
+from agentfleet.sidecar.engines.ollama import Ollama
+from agentfleet.sidecar.failures import PULL_FAILED, ModelFailed
+from agentfleet.sidecar.models import full_name
+from agentfleet.sidecar.pull import PullProgress
+from agentfleet.sidecar.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+UPDATED, UNCHANGED, FAILED = "Updated", "Unchanged", "Failed"
+RESULTS = (UPDATED, UNCHANGED, FAILED)
+
+Now = Callable[[], datetime]
+
+
+class Updatable(Protocol):
+    """A model that can look for a newer version of itself: library.Keeper."""
+
+    def request_update(self) -> None:
+        """Asks for it; it happens as soon as the model is in place."""
+
+
+def utc_now() -> datetime:
+    """The wall clock: what a schedule goes by."""
+    return datetime.now(UTC)
+
+
+class UpdateClock(Companion):
+    """Asks all models to update, at each slot of the schedule."""
+
+    def __init__(self, schedule: Schedule, models: Sequence[Updatable], now: Now = utc_now) -> None:
+        self._schedule = schedule
+        self._models = models
+        self._now = now
+
+    async def run(self) -> None:
+        """Slots until cancelled. One that a suspended process missed is not made up for: the next one comes."""
+        while True:
+            due = self._schedule.after(self._now())
+            log.info("the next update of models is due at %s", due.isoformat())
+            while (left := (due - self._now()).total_seconds()) > 0:
+                # In short steps: the wall clock may be set meanwhile.
+                await asyncio.sleep(min(left, 60.0))
+            for model in self._models:
+                model.request_update()
+
+
+async def pull_again(
+    engine: Ollama, source: str, alias: str, *, insecure: bool, pulled: Callable[[str, int], None]
+) -> None:
+    """Moves `source` and `alias` to what the registry has now, and lets go of what `alias` was. ModelFailed, or
+    EngineUnavailable, leaves all as it was, but for the second name, which the next update takes over."""
+    held = f"agentfleet-update/{full_name(alias).replace('/', '-').replace(':', '-')}:old"
+    await engine.copy(full_name(alias), held)
+    progress = PullProgress()
+    try:
+        async for event in engine.pull(source, insecure=insecure):
+            pulled(alias, progress.feed(event))
+        if not progress.succeeded:
+            raise ModelFailed(PULL_FAILED, f"the pull of {source} ended without success")
+        if full_name(source) != full_name(alias):
+            await engine.copy(full_name(source), alias)
+        await engine.unload_old(held, alias)
+    finally:
+        await _forget(engine, held, alias)
+
+
+async def _forget(engine: Ollama, held: str, alias: str) -> None:
+    await engine.copy(full_name(alias), held)
+    await engine.delete(held)
