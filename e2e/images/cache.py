@@ -46,13 +46,13 @@ def entry(name: str, key: str, make: Callable[[Path], None]) -> Path:
 
     Older versions of `name` are dropped then: they would hardly be read again, and images are large.
     """
-    stem, dot, suffix = name.partition(".")
-    target = folder() / f"{stem}-{key}{dot}{suffix}"
+    target = _path(name, key)
     if target.exists():
         return target
     with scratch() as temporary:
         part = temporary / target.name
         make(part)
+        stem, dot, suffix = name.partition(".")
         for old in folder().glob(f"{stem}-{'[0-9a-f]' * len(key)}{dot}{suffix}"):
             if old.is_dir():
                 shutil.rmtree(old)
@@ -60,6 +60,17 @@ def entry(name: str, key: str, make: Callable[[Path], None]) -> Path:
                 old.unlink()
         part.rename(target)
     return target
+
+
+def find(name: str, key: str) -> Path | None:
+    """The entry `name` of `key` where it is there already."""
+    target = _path(name, key)
+    return target if target.exists() else None
+
+
+def _path(name: str, key: str) -> Path:
+    stem, dot, suffix = name.partition(".")
+    return folder() / f"{stem}-{key}{dot}{suffix}"
 
 
 @contextlib.contextmanager

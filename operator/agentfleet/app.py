@@ -1,7 +1,7 @@
 """The composition root of `agentfleet operator`: builds every part and runs them together. No logic.
 
     server ─ Lease gate ─ lead: kopf ─▶ Observer ─▶ Cache + WorkQueue ─▶ Reconciler ─▶ KubeCluster
-                                └▶ Resync (warm-up gate, repair)
+                                └▶ Resync (warm-up gate, repair), OptionalWatch (kinds whose CRD may be absent)
 
 A part that fails takes the process down with a non-zero exit code, and kubelet starts it anew. SIGTERM ends it
 cleanly: keys in work are finished, the Lease is handed on, exit code 0.
@@ -12,6 +12,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import httpx
@@ -23,8 +24,9 @@ from agentfleet.handlers import build_registry, kopf_settings, watch
 from agentfleet.kubecluster import KubeCluster, connect
 from agentfleet.leader import LeaseGate, Terms
 from agentfleet.metrics import Metrics
-from agentfleet.objects import KINDS
+from agentfleet.objects import KINDS, Kind
 from agentfleet.observe import Observer
+from agentfleet.optional import OptionalWatch
 from agentfleet.reconcile import Reconciler
 from agentfleet.references import References
 from agentfleet.resync import Resync
@@ -95,7 +97,9 @@ class Operator:
         self._settings = settings
         self._stop = stop
         self.health = Health()
-        self._kinds = tuple(kind for kind in KINDS.values() if settings.watch_nodes or kind.name != "Node")
+        self._kinds = tuple(
+            kind for kind in KINDS.values() if not kind.optional and (settings.watch_nodes or kind.name != "Node")
+        )
         cache = Cache()
         references = References()
         reconciler = Reconciler(
@@ -118,6 +122,21 @@ class Operator:
             metrics=metrics,
         )
         self._observer.subscribe(self._resync.seen)
+        self._optional = [
+            OptionalWatch(
+                kind,
+                cluster=cluster,
+                cache=cache,
+                gone=self._observer.gone,
+                watch=lambda kind: self._watch_kinds([kind]),
+                interval=settings.resync_interval,
+                metrics=metrics,
+            )
+            for kind in KINDS.values()
+            if kind.optional
+        ]
+        for optional in self._optional:
+            self._observer.subscribe(optional.seen)
         self._gate = LeaseGate(
             cluster,
             Terms(
@@ -164,6 +183,7 @@ class Operator:
                     ("work", self._work),
                     ("resync", self._resync.run),
                     ("loop monitor", lag.run),
+                    *((f"watch of {optional.kind.plural}", optional.run) for optional in self._optional),
                 )
             ]
             for task in tasks:
@@ -175,9 +195,12 @@ class Operator:
 
     async def _watch(self) -> None:
         await self._resync.expect()
+        await self._watch_kinds(self._kinds)
+
+    async def _watch_kinds(self, kinds: Collection[Kind]) -> None:
         await watch(
-            build_registry(self._kinds, self._observer),
-            kopf_settings(self._kinds),
+            build_registry(kinds, self._observer),
+            kopf_settings(kinds),
             namespaces=self._settings.watch_namespaces,
             identity=self._settings.pod_name,
             take_signals=lambda: _take_signals(self._stop),
@@ -185,6 +208,8 @@ class Operator:
 
     async def _work(self) -> None:
         await self._resync.warm_up()
+        for optional in self._optional:
+            await optional.settle()
         await self._queue.run()
 
     async def _drain(self, work: asyncio.Task[None]) -> None:

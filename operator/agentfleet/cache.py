@@ -98,7 +98,14 @@ def _claim(manifest: Manifest) -> Manifest:
     }
 
 
+def _wish(manifest: Manifest) -> Manifest:
+    """Without status: a budget counts pods in it, which would wake its parent for every one of them."""
+    return {**_pick(manifest, "apiVersion", "kind", "spec"), "metadata": _full_metadata(manifest)}
+
+
 _SLIM: dict[str, Callable[[Manifest], Manifest]] = {
+    "NetworkPolicy": _wish,
+    "PodDisruptionBudget": _wish,
     "Pod": _pod,
     "Node": _node,
     "PersistentVolumeClaim": _claim,
@@ -132,6 +139,7 @@ class Cache:
         self._children: dict[Key, set[Key]] = {}
         # uids never come back: what is known to be gone is not let in again by a late answer to a write
         self._gone: dict[str, None] = {}
+        self._served: set[str] = set()
 
     def observe(self, manifest: Manifest, *, deleted: bool = False) -> bool:
         """Take in an object from a watch or from an answer to a write; False when it is older than what is held.
@@ -154,6 +162,19 @@ class Cache:
             self._remove(key, old)
         self._insert(key, _Entry(uid, version, parent_of(manifest), pack(slim(manifest))))
         return True
+
+    def serve(self, kind: str) -> None:
+        """An optional kind is served, and what there is of it is here."""
+        self._served.add(kind)
+
+    def withdraw(self, kind: str) -> None:
+        """An optional kind is not served any more."""
+        self._served.discard(kind)
+
+    @property
+    def served(self) -> frozenset[str]:
+        """Optional kinds that the API server has, and whose absent objects are really absent."""
+        return frozenset(self._served)
 
     def get(self, key: Key) -> Manifest | None:
         """A fresh copy of the object, None where unknown."""

@@ -3,6 +3,7 @@
 All writes but one are server-side apply with one field manager; nothing here decides what to write.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,6 +59,15 @@ class Cluster(Protocol):
 
     async def list_metadata(self, kind: str) -> Listing:
         """Names, uids and versions of all objects of a kind in the watched namespaces, by a consistent read."""
+
+    async def serves(self, kind: str) -> bool:
+        """True where the API server has this kind now: an optional kind's CRD may be absent."""
+
+    async def node_usage(self) -> Mapping[str, Mapping[str, int]]:
+        """Node → resource → what the pods on it have requested: CPU in thousandths, all else in units or bytes.
+
+        Pods of all namespaces, which needs that permission; only those that have a node and have not ended.
+        """
 
     async def pod_events(self, namespace: str, uid: str) -> list[Manifest]:
         """core/v1 Events about one pod, oldest first: mount failures appear nowhere else."""

@@ -140,6 +140,15 @@ class KubeCluster:
             items=tuple(item for listing in listings for item in listing.items),
         )
 
+    async def serves(self, kind: str) -> bool:
+        """By discovery of the kind's group and version, which any service account may read."""
+        known = KINDS[kind]
+        try:
+            answer = await self.request("GET", f"/apis/{known.api_version}")
+        except NotFound:
+            return False
+        return any(resource["name"] == known.plural for resource in answer["resources"])
+
     async def pod_events(self, namespace: str, uid: str) -> list[Manifest]:
         """Events about one pod, by field selector."""
         answer = await self.request(

@@ -14,7 +14,11 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 """Label on every child; its value is FIELD_MANAGER. Watches select by it, on the server's side."""
 
 MODEL_SERVER_LABEL = "agentfleet.dev/modelserver"
-"""Label on every child of a ModelServer, pods included; its value is the ModelServer's name."""
+"""Label on every child of a ModelServer, engine pods included; its value is the ModelServer's name."""
+
+LOADER_LABEL = "agentfleet.dev/loader-for"
+"""Label on pods of a ModelServer's Jobs, instead of MODEL_SERVER_LABEL: Services, status.selector and counts must never
+take them for engine pods. Its value is the ModelServer's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Kind:
     namespaced: bool = True
     managed_only: bool = False
     """True where only objects with our MANAGED_BY label are watched."""
+    optional: bool = False
+    """True where its CRD may be absent: it is watched only while it is served (optional.py)."""
 
     @property
     def api_version(self) -> str:
@@ -39,8 +45,15 @@ KINDS: dict[str, Kind] = {
     for kind in (
         Kind("ModelServer", GROUP, VERSION, "modelservers"),
         Kind("Deployment", "apps", "v1", "deployments", managed_only=True),
+        Kind("DaemonSet", "apps", "v1", "daemonsets", managed_only=True),
+        Kind(
+            "LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", managed_only=True, optional=True
+        ),
+        Kind("Job", "batch", "v1", "jobs", managed_only=True),
         Kind("Service", "", "v1", "services", managed_only=True),
         Kind("ConfigMap", "", "v1", "configmaps", managed_only=True),
+        Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", managed_only=True),
+        Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", managed_only=True),
         Kind("Pod", "", "v1", "pods", managed_only=True),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
         Kind("Node", "", "v1", "nodes", namespaced=False),
@@ -71,11 +84,12 @@ def key_of(manifest: Manifest) -> Key:
 
 
 def parent_of(manifest: Manifest) -> Key | None:
-    """The agentfleet object that an object belongs to: by owner reference, else (pods) by label."""
+    """The agentfleet object that an object belongs to: by owner reference, else (pods, kept claims) by label."""
     metadata = manifest["metadata"]
     namespace = metadata.get("namespace", "")
     for owner in metadata.get("ownerReferences", ()):
         if owner.get("kind") in PARENTS and owner.get("apiVersion", "").startswith(GROUP + "/"):
             return Key(owner["kind"], namespace, owner["name"])
-    name = metadata.get("labels", {}).get(MODEL_SERVER_LABEL)
+    labels = metadata.get("labels", {})
+    name = labels.get(MODEL_SERVER_LABEL) or labels.get(LOADER_LABEL)
     return Key("ModelServer", namespace, name) if name else None

@@ -14,6 +14,7 @@ from agentfleet.sidecar.engines.base import Health, local_client
 from agentfleet.sidecar.engines.ollama import Ollama
 from agentfleet.sidecar.library import Library, LibraryOptions, Served
 from agentfleet.sidecar.models import ModelState, full_name
+from agentfleet.sidecar.network import Network
 
 SOURCE = "http://registry:5000/library/tiny"
 
@@ -40,6 +41,7 @@ class FakeOllama:
                 web.get("/api/ps", self._ps),
                 web.post("/api/pull", self._pull),
                 web.post("/api/copy", self._copy),
+                web.delete("/api/delete", self._delete),
                 web.post("/api/generate", self._generate),
                 web.post("/api/embed", self._embed),
             ]
@@ -51,7 +53,7 @@ class FakeOllama:
 
     @web.middleware
     async def _log(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        self.calls.append((request.path, await request.json() if request.method == "POST" else None))
+        self.calls.append((request.path, await request.json() if request.can_read_body else None))
         if self.broken:
             return web.json_response({"error": "broken"}, status=500)
         response: web.StreamResponse = await handler(request)
@@ -88,6 +90,10 @@ class FakeOllama:
         self.tags[full_name(body["destination"])] = self.tags[full_name(body["source"])]
         return web.Response()
 
+    async def _delete(self, request: web.Request) -> web.Response:
+        del self.tags[full_name((await request.json())["model"])]
+        return web.Response()
+
     async def _generate(self, request: web.Request) -> web.Response:
         if self.load_error:
             return web.json_response({"error": self.load_error}, status=500)
@@ -107,6 +113,7 @@ class World:
     ollama: FakeOllama
     library: Library
     pulled: dict[str, int]
+    updates: list[str]
 
     async def until(self, *states: str) -> None:
         async with asyncio.timeout(10):
@@ -123,17 +130,19 @@ def world(listening: Any) -> Start:
     async def start(*served: Served, ollama: FakeOllama | None = None, **options: Any) -> AsyncIterator[World]:
         fake = ollama or FakeOllama()
         pulled: dict[str, int] = {}
+        updates: list[str] = []
         async with listening(fake.application()) as port, local_client(port) as client:
             library = Library(
-                Ollama(client, port),
+                Ollama(client, Network(port)),
                 served or (Served(SOURCE, "tiny"),),
                 LibraryOptions(**{"preload": True, "keep_alive": -1, "recheck": 0.05} | options),
                 lambda name, count: pulled.update({name: pulled.get(name, 0) + count}),
+                updates.append,
             )
             await library.tick(Health.SERVING)
             task = asyncio.create_task(library.run())
             try:
-                yield World(fake, library, pulled)
+                yield World(fake, library, pulled, updates)
             finally:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -234,23 +243,82 @@ async def test_an_answer_that_nobody_expects_does_not_end_the_sidecar(world: Sta
         assert at.library.statuses()[0].reason == "InternalError"
 
 
-async def test_a_restarted_engine_gets_its_models_into_memory_again(listening: Any) -> None:
-    fake = FakeOllama()
-    async with listening(fake.application()) as port:
-        pass
-    async with local_client(port) as client:
-        options = LibraryOptions(preload=True, recheck=600)
-        library = Library(Ollama(client, port), [Served(SOURCE, "tiny")], options, lambda name, count: None)
-        at = World(fake, library, {})
-        task = asyncio.create_task(library.run())
-        async with listening(fake.application(), port):
-            await library.tick(Health.SERVING)
-            await at.until("Ready")
-        async with listening(fake.application(), port):
-            await library.tick(Health.SERVING)  # it was never seen down: another socket listens
-            assert library.statuses()[0].state is not ModelState.READY
-            await at.until("Ready")
-        assert len(fake.did("/api/generate")) == 2
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+async def test_a_restarted_engine_gets_its_models_into_memory_again(world: Start) -> None:
+    async with world(recheck=600) as at:
+        await at.until("Ready")
+        at.library.engine_restarted()
+        assert at.library.statuses()[0].state is not ModelState.READY
+        await at.until("Ready")
+        assert len(at.ollama.did("/api/generate")) == 2
+
+
+def calls_after_first_pull(ollama: FakeOllama) -> list[tuple[str, Any]]:
+    """What changed something, from the second pull's second name on."""
+    changes = [(path, body) for path, body in ollama.calls if body is not None]
+    first = next(i for i, (path, body) in enumerate(changes) if "agentfleet-update" in str(body))
+    return changes[first:]
+
+
+async def test_an_update_moves_to_the_new_model_and_lets_the_old_one_go(world: Start) -> None:
+    async with world(recheck=600) as at:
+        await at.until("Ready")
+        at.ollama.available[full_name(SOURCE)] = "d2"
+        at.library.keepers[0].request_update()
+        async with asyncio.timeout(10):
+            while at.library.statuses()[0].updated_at is None or len(at.ollama.did("/api/generate")) < 3:
+                assert at.library.statuses()[0].state is ModelState.READY, "it serves all the while"
+                await asyncio.sleep(0.005)
+        (status,) = at.library.statuses()
+        assert (status.digest, status.message, at.updates) == ("d2", None, ["Updated"])
+        assert status.updated_at is not None
+        assert status.updated_at.endswith("Z")
+        assert at.ollama.tags["tiny:latest"] == "d2"
+        hold, pull, move, unload, release, delete, preload = calls_after_first_pull(at.ollama)
+        held = hold[1]["destination"]
+        assert hold == ("/api/copy", {"source": "tiny:latest", "destination": held})
+        assert pull[0] == "/api/pull"
+        assert move[1]["destination"] == "tiny"
+        assert unload == ("/api/generate", {"model": held, "keep_alive": 0})
+        assert release == hold, "the name leads to the new model before it is deleted: no blob goes with it"
+        assert delete == ("/api/delete", {"model": held})
+        assert preload == ("/api/generate", {"model": "tiny", "keep_alive": -1})
+        assert full_name(held) not in at.ollama.tags
+
+
+async def test_an_update_that_finds_nothing_new_changes_nothing(world: Start) -> None:
+    async with world(recheck=600) as at:
+        await at.until("Ready")
+        at.library.keepers[0].request_update()
+        async with asyncio.timeout(10):
+            while not at.updates:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.005)
+        assert at.updates == ["Unchanged"]
+        assert at.library.statuses()[0].updated_at is None
+        assert {"keep_alive": 0} not in [{"keep_alive": body["keep_alive"]} for body in at.ollama.did("/api/generate")]
+
+
+async def test_an_update_that_fails_is_told_and_the_old_model_serves_on(world: Start) -> None:
+    async with world() as at:
+        await at.until("Ready")
+        at.ollama.available = {}
+        at.library.keepers[0].request_update()
+        async with asyncio.timeout(10):
+            while not at.updates:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.005)
+        await asyncio.sleep(0.2)  # rechecks do not forget it
+        (status,) = at.library.statuses()
+        assert (status.state, status.digest, at.updates) == (ModelState.READY, "d1", ["Failed"])
+        assert status.message is not None
+        assert "ModelNotFound" in status.message
+        assert [name for name in at.ollama.tags if "agentfleet-update" in name] == []
+        at.ollama.available = {full_name(SOURCE): "d1"}
+        at.library.keepers[0].request_update()
+        async with asyncio.timeout(10):
+            while at.library.statuses()[0].message:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.005)
+
+
+async def test_a_category_is_reported_as_given(world: Start) -> None:
+    async with world(Served(SOURCE, "tiny", "Balanced")) as at:
+        await at.until("Ready")
+        assert at.library.statuses()[0].as_json()["category"] == "Balanced"

@@ -1,13 +1,15 @@
 """The decision of the next step, names, statuses, and the words for failures."""
 
+from pathlib import Path
+
 import pytest
 
 from agentfleet.sidecar.engines.base import Health
 from agentfleet.sidecar.failures import ModelFailed, load_failure, pull_failure, retry_delay
 from agentfleet.sidecar.models import ModelState, ModelStatus, Step, full_name, next_step
-from agentfleet.sidecar.progress import Progress
+from agentfleet.sidecar.progress import Progress, write
 from agentfleet.sidecar.supervisor import Status
-from agentfleet.sidecar.weights import status_of
+from agentfleet.sidecar.weights import Weights, status_of
 
 S, A = "smollm2:135m", "small:latest"
 
@@ -102,6 +104,8 @@ def test_a_state_does_not_inherit_the_reason_of_the_last() -> None:
         "message": "no space",
         "digest": "sha256:1",
         "size": 9,
+        "category": None,
+        "updatedAt": None,
     }
     assert failed.to(ModelState.READY) == ModelStatus("m", ModelState.READY, digest="sha256:1", size=9, settled=True)
 
@@ -153,3 +157,12 @@ def test_weights(
     status = status_of(ModelStatus("m"), progress, health)
     assert (str(status.state), status.progress_percent, status.reason) == (state, percent, reason)
     assert progress is None or status.size == 10
+
+
+async def test_a_loader_that_is_to_come_is_waited_for(tmp_path: Path) -> None:
+    weights = Weights("m", tmp_path, expects_loader=True)
+    await weights.tick(Health.UNREACHABLE)
+    assert weights.statuses()[0].state is ModelState.PENDING
+    write(tmp_path, LOADING)
+    await weights.tick(Health.UNREACHABLE)
+    assert weights.statuses()[0].state is ModelState.DOWNLOADING

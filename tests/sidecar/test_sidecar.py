@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agentfleet.sidecar.main import parse
+from agentfleet.sidecar.options import parse
 from agentfleet.sidecar.progress import Progress, write
 
 OPERATOR = Path(__file__).parents[2] / "operator"
@@ -134,7 +134,7 @@ def test_a_pod_from_the_first_byte_to_the_last_answer(start: Start, serve: Any, 
         "engine": "LlamaCpp",
         "engineVersion": "b11669-Debian",
         "ready": True,
-        "models": [ready | {"name": "tiny", "digest": "abc", "size": 10}],
+        "models": [ready | {"name": "tiny", "digest": "abc", "size": 10, "category": None, "updatedAt": None}],
         "inFlight": 0,
     }
 

@@ -23,6 +23,7 @@ DEBIAN_RELEASE = "bookworm"  # the Debian release with that Python
 DEBIAN_PACKAGES = ["python3", "ca-certificates", "dash", "coreutils", "util-linux"]  # it runs lscpu
 MOUNTED_AT = "/opt/vllm"
 """Where the image looks for the packages."""
+_SCRIPT = FOLDER / "vllm"
 _C_LIBRARY = 36
 """The minor version of glibc 2 in that release: wheels for older ones will do."""
 
@@ -47,22 +48,58 @@ def version() -> str:
 def build(progress: Progress) -> VLLM:
     """Both; two minutes and 2.5 GB of downloads the first time, nothing when all is there."""
     with cache.lock():
-        return VLLM(_image(progress), _packages(progress))
+        return VLLM(
+            Image(_tag(), cache.entry("vllm.tar", _image_key(), lambda archive: _build_image(archive, progress))),
+            cache.entry("vllm-packages", _packages_key(), lambda target: _install_packages(target, progress)),
+        )
 
 
-def _packages(progress: Progress) -> Path:
-    def make(target: Path) -> None:
-        progress(f"installing vLLM {version()} for CPUs (2.5 GB, minutes)")
-        platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(5, _C_LIBRARY + 1)]
-        platforms += [f"--platform=manylinux{name}_x86_64" for name in ("1", "2010", "2014")]
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir", f"--target={target}"]
-        install += ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}", *platforms]
-        run([*install, f"--requirement={LOCK}"])
-        _name_as_vllm(target)
+def built() -> VLLM | None:
+    """Both where they are there already: for those who cannot build, having no network."""
+    archive, packages = cache.find("vllm.tar", _image_key()), cache.find("vllm-packages", _packages_key())
+    return VLLM(Image(_tag(), archive), packages) if archive and packages else None
 
-    if sys.version_info[:2] != tuple(int(part) for part in PYTHON.split(".")):
-        progress(f"pods with vLLM start slowly: only Python {PYTHON} could compile its packages beforehand")
-    return cache.entry("vllm-packages", cache.digest(LOCK, PYTHON, sys.version), make)
+
+def _tag() -> str:
+    # With its version, as the image of vLLM's authors has it: the operator then knows which flags it takes.
+    return f"agentfleet/vllm:v{version()}"
+
+
+def _image_key() -> str:
+    return cache.digest(_tag(), FOLDER / "Dockerfile", _SCRIPT, Path(debian.__file__), DEBIAN_RELEASE, *DEBIAN_PACKAGES)
+
+
+def _build_image(archive: Path, progress: Progress) -> None:
+    progress(f"building {_tag()}")
+    buildah = Buildah(progress)
+    buildah.clean()
+    with cache.scratch() as context:
+        debian.root(context / "root", DEBIAN_RELEASE, DEBIAN_PACKAGES)
+        (context / "root" / MOUNTED_AT.strip("/")).mkdir(parents=True)  # the pod's root is read-only
+        shutil.copy(_SCRIPT, context)
+        buildah.build(_tag(), context, FOLDER / "Dockerfile")
+    buildah.save(_tag(), archive)
+    buildah.remove(_tag())
+
+
+def _packages_key() -> str:
+    return cache.digest(LOCK, PYTHON, _our_python())
+
+
+def _our_python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _install_packages(target: Path, progress: Progress) -> None:
+    progress(f"installing vLLM {version()} for CPUs (2.5 GB, minutes)")
+    if _our_python() != PYTHON:
+        progress(f"its pods will start slowly: only Python {PYTHON} could compile the packages for them")
+    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in range(5, _C_LIBRARY + 1)]
+    platforms += [f"--platform=manylinux{name}_x86_64" for name in ("1", "2010", "2014")]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir", f"--target={target}"]
+    install += ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--python-version={PYTHON}", *platforms]
+    run([*install, f"--requirement={LOCK}"])
+    _name_as_vllm(target)
 
 
 def _name_as_vllm(packages: Path) -> None:
@@ -71,24 +108,3 @@ def _name_as_vllm(packages: Path) -> None:
     about.mkdir()
     metadata = f"Metadata-Version: 2.1\nName: vllm\nVersion: {version()}+cpu\n"
     (about / "METADATA").write_text(metadata, encoding="utf-8")
-
-
-def _image(progress: Progress) -> Image:
-    # With its version in the tag, as the image of vLLM's authors has it: the operator then knows which flags it takes.
-    tag = f"agentfleet/vllm:v{version()}"
-    script = FOLDER / "vllm"
-
-    def make(archive: Path) -> None:
-        progress(f"building {tag}")
-        buildah = Buildah(progress)
-        buildah.clean()
-        with cache.scratch() as context:
-            debian.root(context / "root", DEBIAN_RELEASE, DEBIAN_PACKAGES)
-            (context / "root" / MOUNTED_AT.strip("/")).mkdir(parents=True)  # a mount point for a read-only root
-            shutil.copy(script, context)
-            buildah.build(tag, context, FOLDER / "Dockerfile")
-        buildah.save(tag, archive)
-        buildah.remove(tag)
-
-    made_from = (tag, FOLDER / "Dockerfile", script, Path(debian.__file__), DEBIAN_RELEASE, *DEBIAN_PACKAGES)
-    return Image(tag, cache.entry("vllm.tar", cache.digest(*made_from), make))

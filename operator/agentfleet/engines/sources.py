@@ -65,6 +65,17 @@ def parse_source(uri: str) -> Source:
     )
 
 
+def pinned(uri: str, revision: str) -> str:
+    """`uri` with the branch or tag of an hf:// or oci:// source replaced by what it stood for; others as they are."""
+    if uri.startswith("hf://"):
+        return f"{uri.split('@')[0]}@{revision}"
+    if uri.startswith("oci://"):
+        # The port of a registry looks like a tag, so only the last part of the path is cut.
+        head, slash, tail = uri.split("@")[0].rpartition("/")
+        return f"{head}{slash}{tail.split(':')[0]}@{revision}"
+    return uri
+
+
 def _folder(label: str, rest: str) -> str:
     safe = re.sub(r"[^A-Za-z0-9_.-]", "-", label).strip(".-")[:100] or "model"
     return f"{safe}-{hashlib.sha256(rest.encode()).hexdigest()[:8]}"

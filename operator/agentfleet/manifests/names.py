@@ -47,6 +47,16 @@ def files_name(server: ModelServer, content_digest: str) -> str:
     return f"{server.name}-model-files-{content_digest}"
 
 
+def adapters_name(server: ModelServer) -> str:
+    """The ConfigMap that lists spec.adapters; one name for all contents, since a change restarts nothing."""
+    return f"{server.name}-model-adapters"
+
+
+def cache_claim_name(server: ModelServer) -> str:
+    """The claim of cache type PersistentVolume."""
+    return f"{server.name}-model-cache"
+
+
 def child_labels(server: ModelServer) -> dict[str, str]:
     """Labels on every child, pods included."""
     return {

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 from agentfleet.engines.base import (
-    CACHE_DIR,
     MODELS_DIR,
     Engine,
     Launch,
@@ -15,28 +14,26 @@ from agentfleet.engines.base import (
 )
 from agentfleet.engines.sources import parse_source, path_in_pod
 from agentfleet.manifests.affinity import node_affinity
+from agentfleet.manifests.loader import STATE_DIR, loader_container, source_access
 from agentfleet.manifests.names import SERVING_LABEL, child_labels
+from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
 from agentfleet.manifests.service import HTTP_PORT
-from agentfleet.manifests.volumes import engine_mounts, loader_mounts, volumes
+from agentfleet.manifests.volumes import (
+    ADAPTERS_DIR,
+    ADAPTERS_LIST_DIR,
+    API_KEY_DIR,
+    api_key_secret,
+    engine_mounts,
+    volumes,
+)
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.settings import Settings
 
 ENGINE = "engine"
 SIDECAR = "sidecar"
-LOADER = "loader"
 SIDECAR_PORT = 9901
-STATE_DIR = "/state"
-USER = 65532
-"""The id of `nonroot` in common minimal images; nothing in the pod depends on a name for it."""
-
 PROBE_PERIOD = 2
 """Seconds between startup probes: a pod is in service at most this long after its engine can answer."""
-
-_CONTAINER_SECURITY = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-}
 
 
 def pod_template(
@@ -51,14 +48,7 @@ def pod_template(
         # Service variables of a neighbour called `vllm` would be read as vLLM's own settings.
         "enableServiceLinks": False,
         "initContainers": [_sidecar_container(server, engine, launch, settings, sidecar_image)],
-        "securityContext": {
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "runAsGroup": USER,
-            "runAsNonRoot": True,
-            "runAsUser": USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": POD_SECURITY,
         "terminationGracePeriodSeconds": math.ceil(settings.dns_delay)
         + drain_seconds(server)
         + launch.stop_seconds
@@ -66,7 +56,7 @@ def pod_template(
         "volumes": volumes(server, launch),
     }
     if parse_source(server.model.uri).downloaded:
-        body["initContainers"].append(_loader_container(server, settings, sidecar_image))
+        body["initContainers"].append(loader_container(server, settings, sidecar_image))
     affinity = node_affinity(server, settings.site_label)
     if affinity:
         body["affinity"] = affinity
@@ -104,7 +94,7 @@ def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> di
         "ports": [{"name": HTTP_PORT, "containerPort": launch.port, "protocol": "TCP"}],
         "readinessProbe": {"httpGet": health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
         "resources": _resources(server, engine),
-        "securityContext": _CONTAINER_SECURITY,
+        "securityContext": CONTAINER_SECURITY,
         "startupProbe": {
             "httpGet": health,
             "periodSeconds": PROBE_PERIOD,
@@ -125,6 +115,9 @@ def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> di
 def _environment(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
     env: dict[str, dict[str, Any]] = {item.name: item.dump() for item in server.spec.env}
     env |= {name: {"name": name, "value": value} for name, value in launch.env.items()}
+    if api_key_secret(server) and launch.api_key_variable:
+        key = {"secretKeyRef": {"name": api_key_secret(server), "key": "apiKey"}}
+        env[launch.api_key_variable] = {"name": launch.api_key_variable, "valueFrom": key}
     if launch.pod_ip_variable:
         source = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
         env[launch.pod_ip_variable] = {"name": launch.pod_ip_variable, "valueFrom": source}
@@ -157,6 +150,10 @@ def _sidecar_container(
         f"--state-dir={STATE_DIR}",
         *launch.sidecar_args,
     ]
+    mounts: list[dict[str, Any]] = [{"mountPath": STATE_DIR, "name": "state", "readOnly": True}]
+    for more_args, more_mounts in (_key_access(server), _adapter_access(server)):
+        args += more_args
+        mounts += more_mounts
     return {
         "name": SIDECAR,
         "image": image,
@@ -176,31 +173,27 @@ def _sidecar_container(
         },
         "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "10m", "memory": "64Mi"}},
         "restartPolicy": "Always",
-        "securityContext": _CONTAINER_SECURITY,
-        "volumeMounts": [{"mountPath": STATE_DIR, "name": "state", "readOnly": True}],
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": sorted(mounts, key=lambda mount: str(mount["mountPath"])),
     }
 
 
-def _loader_container(server: ModelServer, settings: Settings, image: str) -> dict[str, Any]:
-    source = parse_source(server.model.uri)
-    target = f"{MODELS_DIR}/{source.folder}"
-    args = ["loader", f"--source={server.model.uri}", f"--target={target}", f"--state-dir={STATE_DIR}"]
-    if server.model.sha256:
-        args.append(f"--sha256={server.model.sha256}")
-    auth = server.model.auth
-    if auth and auth.endpoint:
-        args.append(f"--endpoint={auth.endpoint}")
-    mounts, token_file = loader_mounts(server)
-    if token_file:
-        args.append(f"--token-file={token_file}")
-    return {
-        "name": LOADER,
-        "image": image,
-        "imagePullPolicy": settings.sidecar_image_pull_policy,
-        "args": args,
-        "env": [{"name": "HOME", "value": CACHE_DIR}],
-        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
-        "securityContext": _CONTAINER_SECURITY,
-        "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts,
-    }
+def _key_access(server: ModelServer) -> tuple[list[str], list[dict[str, Any]]]:
+    """The sidecar asks the engine with the key that clients send."""
+    if not api_key_secret(server):
+        return [], []
+    return [f"--api-key-file={API_KEY_DIR}/apiKey"], [
+        {"mountPath": API_KEY_DIR, "name": "api-key", "readOnly": True},
+    ]
+
+
+def _adapter_access(server: ModelServer) -> tuple[list[str], list[dict[str, Any]]]:
+    """The sidecar fetches adapters and tells the engine of them; the list may change while the pod runs."""
+    if not server.spec.adapters:
+        return [], []
+    args, mounts = source_access(server)
+    return [f"--adapters-file={ADAPTERS_LIST_DIR}/adapters.json", f"--adapters-dir={ADAPTERS_DIR}", *args], [
+        {"mountPath": ADAPTERS_DIR, "name": "adapters"},
+        {"mountPath": ADAPTERS_LIST_DIR, "name": "adapters-list", "readOnly": True},
+        *mounts,
+    ]

@@ -1,6 +1,17 @@
-"""The two Services and the ConfigMap of a ModelServer. Pure."""
+"""The Services, ConfigMaps and the claim of a ModelServer. Pure."""
 
-from agentfleet.manifests.names import SERVING_LABEL, child, digest, files_name, headless_name, service_name
+import json
+
+from agentfleet.manifests.names import (
+    SERVING_LABEL,
+    adapters_name,
+    cache_claim_name,
+    child,
+    digest,
+    files_name,
+    headless_name,
+    service_name,
+)
 from agentfleet.objects import MODEL_SERVER_LABEL, Manifest
 from agentfleet.resources.modelserver import ModelServer
 
@@ -36,3 +47,34 @@ def files_config_map(server: ModelServer) -> Manifest | None:
         return None
     data = {f"file-{index}": file.content for index, file in enumerate(server.spec.files)}
     return child(server, "v1", "ConfigMap", files_name(server, digest(data)), data=data)
+
+
+def adapters_config_map(server: ModelServer) -> Manifest | None:
+    """The ConfigMap with the list of adapters that sidecars follow; None without adapters."""
+    if not server.spec.adapters:
+        return None
+    listed = json.dumps([adapter.dump() for adapter in server.spec.adapters], sort_keys=True)
+    return child(server, "v1", "ConfigMap", adapters_name(server), data={"adapters.json": listed})
+
+
+def cache_claim(server: ModelServer) -> Manifest | None:
+    """The claim of cache type PersistentVolume; None for others. With reclaimPolicy Retain it has no owner, stays, and
+    is used by the next ModelServer of the same name."""
+    cache = server.spec.cache
+    if cache is None or cache.type != "PersistentVolume":
+        return None
+    spec = {
+        "accessModes": [cache.access_mode or "ReadWriteOnce"],
+        "resources": {"requests": {"storage": cache.size}},
+        "storageClassName": cache.storage_class_name,
+    }
+    claim = child(
+        server,
+        "v1",
+        "PersistentVolumeClaim",
+        cache_claim_name(server),
+        spec={name: value for name, value in spec.items() if value is not None},
+    )
+    if cache.reclaim_policy != "Delete":
+        del claim["metadata"]["ownerReferences"]
+    return claim

@@ -5,17 +5,21 @@ from typing import Any
 
 from agentfleet.engines.base import CACHE_DIR, MODELS_DIR, Launch
 from agentfleet.engines.sources import parse_source
-from agentfleet.manifests.names import digest, files_name
+from agentfleet.manifests.names import adapters_name, cache_claim_name, digest, files_name
 from agentfleet.resources.modelserver import ModelServer
 
-TOKEN_DIR = "/var/run/agentfleet/token"  # noqa: S105  # a folder, not a secret
+ADAPTERS_DIR = "/adapters"
+"""Where the sidecar puts adapters and the engine reads them."""
+
+ADAPTERS_LIST_DIR = "/etc/agentfleet/adapters"
+API_KEY_DIR = "/var/run/agentfleet/api-key"
 
 
 def volumes(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
     """All volumes, sorted by name."""
     result: list[dict[str, Any]] = [
         {"name": "cache", "emptyDir": {}},
-        {"name": "models"} | _models_volume(server),
+        {"name": "models"} | models_volume(server),
         {"name": "state", "emptyDir": {}},
         {"name": "tmp", "emptyDir": {}},
     ]
@@ -23,9 +27,14 @@ def volumes(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
         result.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": launch.shared_memory}})
     if server.spec.files:
         result.append({"name": "files", "configMap": {"name": _files(server)}})
-    if _token_secret(server):
-        items = [{"key": "token", "path": "token"}]
-        result.append({"name": "token", "secret": {"secretName": _token_secret(server), "items": items}})
+    if parse_source(server.model.uri).downloaded or server.spec.adapters:
+        result += source_volumes(server)
+    if server.spec.adapters:
+        result.append({"name": "adapters", "emptyDir": {}})
+        result.append({"name": "adapters-list", "configMap": {"name": adapters_name(server)}})
+    if api_key_secret(server):
+        items = [{"key": "apiKey", "path": "apiKey"}]
+        result.append({"name": "api-key", "secret": {"secretName": api_key_secret(server), "items": items}})
     return sorted(result, key=lambda volume: str(volume["name"]))
 
 
@@ -40,26 +49,31 @@ def engine_mounts(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
     mounts = [models, {"mountPath": CACHE_DIR, "name": "cache"}, {"mountPath": "/tmp", "name": "tmp"}]  # noqa: S108
     if launch.shared_memory:
         mounts.append({"mountPath": "/dev/shm", "name": "shm"})  # noqa: S108  # the engine's own shared memory
+    if server.spec.adapters:
+        mounts.append({"mountPath": ADAPTERS_DIR, "name": "adapters", "readOnly": True})
     for index, file in enumerate(server.spec.files):
         mounts.append({"mountPath": file.path, "name": "files", "readOnly": True, "subPath": f"file-{index}"})
     return sorted(mounts, key=lambda mount: str(mount["mountPath"]))
 
 
-def loader_mounts(server: ModelServer) -> tuple[list[dict[str, Any]], str | None]:
-    """What the loader mounts, and the file that holds the hub's token, if any."""
-    mounts: list[dict[str, Any]] = [
-        {"mountPath": CACHE_DIR, "name": "cache"},
-        {"mountPath": MODELS_DIR, "name": "models"},
-        {"mountPath": "/state", "name": "state"},
-        {"mountPath": "/tmp", "name": "tmp"},  # noqa: S108
-    ]
-    if not _token_secret(server):
-        return mounts, None
-    mounts.append({"mountPath": TOKEN_DIR, "name": "token", "readOnly": True})
-    return mounts, f"{TOKEN_DIR}/token"
+def source_volumes(server: ModelServer) -> list[dict[str, Any]]:
+    """Credentials and certificates for the model's source: for the loader, never for the engine."""
+    auth = server.model.auth
+    found: list[dict[str, Any]] = []
+    if auth and auth.secret_name:
+        found.append({"name": "source-credentials", "secret": {"secretName": auth.secret_name}})
+    if auth and auth.ca_bundle:
+        found.append({"name": "source-ca", "configMap": {"name": auth.ca_bundle.config_map_name}})
+    return found
 
 
-def _models_volume(server: ModelServer) -> dict[str, Any]:
+def api_key_secret(server: ModelServer) -> str | None:
+    """The Secret that holds the key which clients must send."""
+    return server.spec.expose.api_key_secret_name if server.spec.expose else None
+
+
+def models_volume(server: ModelServer) -> dict[str, Any]:
+    """Where the model lies: its own volume for pvc:// and file://, else the cache."""
     source = parse_source(server.model.uri)
     if source.scheme == "pvc":
         return {"persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}
@@ -72,6 +86,8 @@ def _models_volume(server: ModelServer) -> dict[str, Any]:
         return {"emptyDir": {"sizeLimit": cache.size} if cache and cache.size else {}}
     if cache.type == "HostPath":
         return {"hostPath": {"path": cache.path, "type": "DirectoryOrCreate"}}
+    if cache.type == "PersistentVolume":
+        return {"persistentVolumeClaim": {"claimName": cache_claim_name(server)}}
     return {"persistentVolumeClaim": {"claimName": cache.claim_name}}
 
 
@@ -81,7 +97,3 @@ def _is_single_file(path: str) -> bool:
 
 def _files(server: ModelServer) -> str:
     return files_name(server, digest({f"file-{i}": file.content for i, file in enumerate(server.spec.files)}))
-
-
-def _token_secret(server: ModelServer) -> str | None:
-    return server.model.auth.secret_name if server.model.auth else None

@@ -13,6 +13,7 @@ from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.affinity import affinity_problems
 from agentfleet.manifests.canonical import finish
 from agentfleet.manifests.limits import violations
+from agentfleet.manifests.loader import LOADER
 from agentfleet.manifests.merge import overlay, shape_problems
 from agentfleet.manifests.names import (
     REVISION_LABEL,
@@ -22,7 +23,7 @@ from agentfleet.manifests.names import (
     digest,
     workload_name,
 )
-from agentfleet.manifests.pod import ENGINE, LOADER, SIDECAR, model_path, pod_template
+from agentfleet.manifests.pod import ENGINE, SIDECAR, model_path, pod_template
 from agentfleet.objects import MODEL_SERVER_LABEL, Manifest
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.pods import PodTemplate

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.engines.base import Engine
-from agentfleet.manifests.pod import ENGINE, LOADER
+from agentfleet.manifests.loader import LOADER
+from agentfleet.manifests.pod import ENGINE
 from agentfleet.objects import Manifest
 from agentfleet.resources.conditions import HINTS
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
 _CONFIG_REASONS = {"CreateContainerConfigError", "CreateContainerError"}
 _NOT_THERE = r'(secret|configmap) "[^"]+" not found|references non-existent (secret|config) key'
+_START_REASONS = {"StartError", "ContainerCannotRun", "RunContainerError"}
+_DRIVER_REFUSED = r"nvidia-container-cli.*(requirement error|unsatisfied condition|driver)"
 _LAST_WORDS = 300
 
 
@@ -35,8 +38,9 @@ class PodView:
     """One pod and all that is known about it."""
 
     pod: Manifest
-    engine: Engine
-    mount_failure: str | None
+    engine: Engine | None = None
+    """None for a loader's own pod."""
+    mount_failure: str | None = None
 
     @property
     def name(self) -> str:
@@ -82,6 +86,13 @@ def failure(view: PodView) -> Failure | None:
         if found:
             return found
     return None
+
+
+def loader_failure(pod: Manifest) -> Failure | None:
+    """Why a loader's own pod does not come to its end; None while nothing speaks against it."""
+    view = PodView(pod)
+    found = (check(view) for check in _CHECKS)
+    return next((failure for failure in found if failure), None)
 
 
 def _no_node_fits(view: PodView) -> Failure | None:
@@ -132,7 +143,9 @@ def _engine_ended(view: PodView) -> Failure | None:
     if ended.get("reason") == "OOMKilled":
         return Failure("OutOfMemory", "The engine was killed for memory (exit code 137).")
     words = ended.get("message", "")
-    for pattern, reason in view.engine.failures:
+    if ended.get("reason") in _START_REASONS and re.search(_DRIVER_REFUSED, words):
+        return Failure("DriverTooOld", f"The container runtime refused to start the engine: {_last_words(ended)}")
+    for pattern, reason in view.engine.failures if view.engine else ():
         match = re.search(pattern, words, re.IGNORECASE)
         if match:
             return Failure(reason, f"The engine ended with exit code {code}: {_line_at(words, match.start())}")

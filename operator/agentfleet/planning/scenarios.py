@@ -92,9 +92,7 @@ def _context(scenario: Scenario, given: VLLMOptions, facts: ModelFacts | None, n
     return scenario.context
 
 
-def _quantization(
-    scenario: Scenario, given: VLLMOptions, facts: ModelFacts | None, notes: list[str]
-) -> str | None:
+def _quantization(scenario: Scenario, given: VLLMOptions, facts: ModelFacts | None, notes: list[str]) -> str | None:
     """vLLM ends at start when it is told a quantization that the checkpoint does not have."""
     if scenario.quantization is None or given.quantization is not None:
         return None
@@ -105,9 +103,7 @@ def _quantization(
     return None
 
 
-def _speculation(
-    scenario: Scenario, given: VLLMOptions, notes: list[str], *, on_cpu: bool
-) -> Speculative | None:
+def _speculation(scenario: Scenario, given: VLLMOptions, notes: list[str], *, on_cpu: bool) -> Speculative | None:
     if not scenario.speculation or given.speculative is not None:
         return None
     if on_cpu:

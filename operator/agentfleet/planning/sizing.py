@@ -21,7 +21,10 @@ RESERVE_BYTES = 2 * 2**30
 without it alone is tight: taken where nothing better can be had, with a warning."""
 
 USEFUL_CONTEXT = 8192
-"""Auto takes more nodes for at most this many tokens where nobody named a length."""
+"""Auto takes more nodes for at most this many tokens where the spec names no length."""
+
+LEAST_CONTEXT = 256
+"""A model that has room for fewer tokens is not worth starting."""
 
 _BLOCK = 16
 """Tokens of a block of vLLM's KV cache; one block is never given to requests."""
@@ -77,24 +80,37 @@ def _size_vllm(request: SizingRequest) -> Sizing:
 
 
 def _choose(request: SizingRequest, possible: tuple[Layout, ...]) -> _Choice:
-    wanted = request.max_model_len or request.facts.context_length or 1
-    least = wanted if request.max_model_len else min(wanted, USEFUL_CONTEXT)
     if _gpus(request, possible[0]) is None:
         return _Choice(possible[0], None)
+    wanted = _wanted(request) or 1
+    enough = wanted if _is_firm(request) else min(wanted, USEFUL_CONTEXT)
     inside = [layout for layout in possible if layout.nodes == 1]
     across = [layout for layout in possible if layout.nodes > 1]
-    for candidates, length in ((inside, wanted), (inside[::-1], least), (across, least)):
+    for candidates, length in ((inside, wanted), (inside[::-1], enough), (across, enough)):
         for layout in candidates:
             gpus = _gpus(request, layout)
             if gpus and gpus.fit(length, RESERVE_BYTES):
                 return _Choice(layout, gpus)
     # Models with a sliding window keep fewer tokens than they read, so for them the window is all that must fit.
-    length = min(least, request.facts.sliding_window or least)
+    least = min(wanted if _is_firm(request) else LEAST_CONTEXT, wanted, request.facts.sliding_window or wanted)
     for layout in (*inside[::-1], *across[::-1]):
         gpus = _gpus(request, layout)
-        if gpus and gpus.fit(length, 0):
-            return _Choice(layout, gpus, reserve=0)
-    raise InvalidSpec("ImpossibleFit", _impossible(request, possible[-1], length))
+        if gpus and gpus.fit(least, 0):
+            spare = gpus.budget - gpus.weights - least * (gpus.each_token or 0)
+            return _Choice(layout, gpus, reserve=min(RESERVE_BYTES, spare // 2))
+    raise InvalidSpec("ImpossibleFit", _impossible(request, possible[-1], least))
+
+
+def _is_firm(request: SizingRequest) -> bool:
+    return request.firm_length and request.max_model_len is not None
+
+
+def _wanted(request: SizingRequest) -> int | None:
+    """Tokens of the longest request: what the spec says, else a scenario up to the model's context, else that."""
+    asked, context = request.max_model_len, request.facts.context_length
+    if _is_firm(request) or context is None:
+        return asked
+    return min(asked or context, context)
 
 
 def _gpus(request: SizingRequest, layout: Layout) -> _Gpus | None:
@@ -115,9 +131,9 @@ def _loaded_bytes(request: SizingRequest) -> int | None:
 
 
 def _length(request: SizingRequest, tokens: int | None) -> int | None:
-    context = request.facts.context_length
-    if request.max_model_len is not None or context is None or tokens is None or tokens >= context:
-        return request.max_model_len
+    wanted = _wanted(request)
+    if _is_firm(request) or wanted is None or tokens is None or tokens >= wanted:
+        return wanted if request.max_model_len else None
     usable = max(_BLOCK, tokens - _BLOCK)
     return usable // 256 * 256 if usable >= 1024 else usable // _BLOCK * _BLOCK
 
@@ -125,9 +141,7 @@ def _length(request: SizingRequest, tokens: int | None) -> int | None:
 def _memory(request: SizingRequest, length: int | None) -> int | None:
     """GPU memory (RAM on the CPU) of all GPUs together for weights and one request of full length."""
     weights, each = _loaded_bytes(request), kv_bytes_per_token(request.facts)
-    if weights is None:
-        return None
-    return weights + (each or 0) * (length or request.facts.context_length or 0)
+    return None if weights is None else weights + (each or 0) * (length or _wanted(request) or 0)
 
 
 def _explain(request: SizingRequest, choice: _Choice, tokens: int | None, length: int | None) -> Iterable[str]:
@@ -138,31 +152,45 @@ def _explain(request: SizingRequest, choice: _Choice, tokens: int | None, length
     doubt = tensor_doubt(facts, layout.tensor)
     if doubt:
         yield doubt[0].upper() + doubt[1:]
-    if gpus is None or request.gpu_memory_bytes is None:
-        return
-    yield (
-        f"Each GPU: {gib(request.gpu_memory_bytes)} × {request.utilization_percent} % = {gib(gpus.budget)},"
-        f" of which weights take {gib(gpus.weights)} (of {gib(_loaded_bytes(request) or 0)})."
-    )
-    if choice.reserve:
-        yield f"{gib(choice.reserve)} are kept for activations and CUDA graphs."
-    else:
-        left = gpus.budget - gpus.weights - min(length or 0, tokens or 0) * (gpus.each_token or 0)
+    context = facts.context_length
+    if _is_firm(request) and context is not None and (length or 0) > context:
+        yield f"vllm.maxModelLen {length} is above the model's context {context}: vLLM refuses it without rope scaling."
+    if on_cpu(request) and weights_bytes(facts) is not None:
+        yield f"On the CPU: weights and one request need {gib(_memory(request, length) or 0)} of RAM."
+    if gpus is not None and request.gpu_memory_bytes is not None:
         yield (
-            f"Tight: {gib(left)} are left for activations and CUDA graphs, less than the usual {gib(RESERVE_BYTES)};"
-            " the engine may run out of GPU memory at start."
+            f"Each GPU: {gib(request.gpu_memory_bytes)} × {request.utilization_percent} % = {gib(gpus.budget)},"
+            f" of which weights take {gib(gpus.weights)} (of {gib(_loaded_bytes(request) or 0)})."
         )
+        yield _reserved(choice.reserve)
+        yield from _context(request, gpus, tokens, length)
+
+
+def _reserved(reserve: int) -> str:
+    if reserve == RESERVE_BYTES:
+        return f"{gib(reserve)} are kept for activations and CUDA graphs."
+    return (
+        f"Tight: {gib(reserve)} are left for activations and CUDA graphs, less than the usual {gib(RESERVE_BYTES)}; the"
+        " engine may run out of GPU memory at start."
+    )
+
+
+def _context(request: SizingRequest, gpus: _Gpus, tokens: int | None, length: int | None) -> Iterable[str]:
+    facts, wanted = request.facts, _wanted(request)
     if tokens is None:
         return
     yield f"KV cache: {(gpus.each_token or 0) / 1024:g} KiB for each token and GPU, so {tokens} tokens fit."
     if facts.sliding_window:
         yield f"Layers with a sliding window of {facts.sliding_window} tokens need less than that."
-    if length is not None and request.max_model_len is None:
-        yield f"The model's context of {facts.context_length} tokens does not fit; vllm.maxModelLen {length} does."
-    full = length or facts.context_length
+    if length is not None and length != (request.max_model_len or wanted):
+        yield (
+            f"vllm.maxModelLen is {length}, not {request.max_model_len or wanted}: more exceeds the model's context or"
+            " the room for its KV cache."
+        )
+    full = length or wanted
     if full and request.max_num_seqs:
         yield (
-            f"{tokens // full} requests of {full} tokens fit at once; of up to {request.max_num_seqs} shorter ones"
+            f"That is {tokens // full} × {full} tokens; of up to {request.max_num_seqs} requests at once"
             " (vllm.maxNumSeqs), those that find no room wait."
         )
 
@@ -205,26 +233,28 @@ def _impossible(request: SizingRequest, layout: Layout, length: int) -> str:
     if each:
         what += f" and one request of {length} tokens ({gib(length * each)} of KV cache)"
     field = f"parallelism.tensor {layout.tensor} × pipeline {layout.pipeline}"
+    if "Auto" in (request.tensor, request.pipeline):
+        field += " (the largest that Auto may take)"
     if each and gpus.weights < gpus.budget and request.max_model_len:
         field = f"vllm.maxModelLen is {request.max_model_len}: with {field}"
     return (
         f"{field}: {what} need {gib(need)} on each GPU, and {request.utilization_percent} % of"
         f" {gib(request.gpu_memory_bytes)} are {gib(gpus.budget)}; what would fit:"
-        f" {', or '.join(_remedies(request, layout, gpus, need))}."
+        f" {', or '.join(_remedies(request, layout, gpus, length))}."
     )
 
 
-def _remedies(request: SizingRequest, layout: Layout, gpus: _Gpus, need: int) -> Iterable[str]:
-    length = (need - gpus.weights) // gpus.each_token if gpus.each_token else 0
-    for tensor in legal_tensor_sizes(request.facts) or ():
-        wider = Layout(tensor, layout.pipeline, layout.nodes)
-        wide = _gpus(request, wider)
+def _remedies(request: SizingRequest, layout: Layout, gpus: _Gpus, length: int) -> Iterable[str]:
+    legal = legal_tensor_sizes(request.facts, min(MAX_SIZE, request.gpus_per_node or MAX_SIZE)) or ()
+    for tensor in legal:
+        wide = _gpus(request, Layout(tensor, layout.pipeline, layout.nodes))
         if tensor > layout.tensor and wide and wide.fit(length, RESERVE_BYTES):
-            yield f"tensor {tensor} (legal: {listed(legal_tensor_sizes(request.facts) or ())})"
+            yield f"tensor {tensor} (legal: {listed(legal)})"
             break
     shorter = gpus.tokens(0) or 0
     if _BLOCK < shorter < length:
         yield f"vllm.maxModelLen up to {shorter - _BLOCK}"
+    need = gpus.weights + length * (gpus.each_token or 0)
     yield f"GPUs with {gib(-(-need * 100 // request.utilization_percent))} or more"
     if request.facts.quantization is None:
         yield "a quantized model"

@@ -11,13 +11,13 @@ PROMPT_CACHE_BYTES = 8 * 2**30
 """RAM that llama-server may fill with cached prompts (--cache-ram), whatever the model; it counts in memory limits."""
 
 
-def memory_needed(facts_request: SizingRequest) -> int | None:
-    """Bytes for weights, 16-bit KV cache of the wanted context × slots, and overhead; None where the weights are unknown.
+def memory_needed(request: SizingRequest) -> int | None:
+    """Bytes for weights, 16-bit KV cache of the wanted context × slots, and overhead; None without the weights' size.
 
     A context that nobody gave, or a KV size that cannot be told, is left out: engines shrink what is not given.
     """
-    weights = weights_bytes(facts_request.facts)
-    return None if weights is None else weights + _kv_bytes(facts_request) + OVERHEAD_BYTES
+    weights = weights_bytes(request.facts)
+    return None if weights is None else weights + _kv_bytes(request) + OVERHEAD_BYTES
 
 
 def size_by_layers(request: SizingRequest) -> Sizing:

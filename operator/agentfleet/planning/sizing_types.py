@@ -28,6 +28,8 @@ class SizingRequest:
     nodes: int | None = None
     max_model_len: int | None = None
     """Tokens of one request; for LlamaCpp and Ollama its context."""
+    firm_length: bool = True
+    """False where a scenario rather than the spec wants max_model_len: a shorter one is taken where it does not fit."""
     max_num_seqs: int | None = None
     """Requests at once; for LlamaCpp and Ollama slots."""
     utilization_percent: int = 92

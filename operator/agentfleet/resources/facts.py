@@ -47,10 +47,11 @@ class ModelFacts(Contract):
     """Longest context that the model was made for, in tokens."""
 
     quantization: Annotated[str, Field(max_length=64)] | None = None
-    """How the weights are stored: awq, gptq, fp8, Q4_K_M; absent for plain 16-bit weights or when unknown."""
+    """How the weights are stored: awq, gptq, fp8, Q4_K_M; absent for plain 16-bit weights."""
 
     dtype_bytes: Annotated[int, Field(ge=1, le=8)] | None = None
-    """Bytes of one unquantized weight: 2 for bfloat16 and float16."""
+    """Bytes of one unquantized weight: 2 for bfloat16 and float16. Default: 2 in facts that the
+    spec gives without a quantization, else unknown."""
 
     experts: Small | None = None
     """Experts of a mixture-of-experts model."""

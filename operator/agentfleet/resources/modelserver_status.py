@@ -170,14 +170,14 @@ class ModelServerStatus(Contract):
     profile: Annotated[str, Field(max_length=63)] | None = None
     """Hardware profile in use."""
 
-    profile_since: Annotated[str, Field(max_length=64)] | None = None
-    """Since when a better profile than this has had room, RFC 3339 in UTC; absent while there is none."""
+    better_profiles: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=8)] | None = None
+    """Better profiles that have room now, and since when (RFC 3339 in UTC): the pods move up when it has lasted."""
 
     plan: SizePlan | None = None
     """How one replica is laid out, and why."""
 
-    source: SourceFacts | None = None
-    """What the last look at the model's source found."""
+    sources: Annotated[tuple[SourceFacts, ...], map_list("uri", max_items=9)]
+    """What the last looks at the model's sources found: model.uri and variants."""
 
     cold_start: ColdStart | None = None
     """How long pods take from their making to their first answer."""

@@ -3,6 +3,7 @@
     TARGET/…                            the model's files, put in place by rename, whole and verified
     TARGET/.agentfleet/complete.json    written last; while it matches, nothing is asked of anybody
     TARGET/.agentfleet/installed.json   what is in place: a new start skips it, another model drops it
+    TARGET/.agentfleet/expected.json    how large it will be, once that room was granted (eviction.py)
     TARGET/.agentfleet/partial/         files in transfer, named by content
     TARGET/.agentfleet/lock             held by the one loader that writes
 
@@ -24,17 +25,25 @@ from typing import Any
 from agentfleet.sidecar.failures import BAD_SOURCE, CHECKSUM_MISMATCH, ModelFailed
 from agentfleet.sidecar.progress import write_json
 from agentfleet.sidecar.sources.base import RemoteFile, Resolved
+from agentfleet.sidecar.unpack import members
 
 FOLDER = ".agentfleet"
+MARKER = "complete.json"
+EXPECTED = "expected.json"
+LOCK = "lock"
+
+_CHUNK = 2**20
+_UNFINISHED = ""
+"""The identity of an archive of which not every member is in place."""
 
 
 class Cache:
     """One target folder."""
 
     def __init__(self, target: Path) -> None:
-        self._target = target
+        self.target = target
         self.folder = target / FOLDER
-        self._marker = self.folder / "complete.json"
+        self._marker = self.folder / MARKER
         self._journal = self.folder / "installed.json"
         self.scratch = self.folder / "scratch"
         """For files of client libraries; gone when the folder is complete."""
@@ -48,7 +57,7 @@ class Cache:
         The kernel drops the lock with its holder, so a killed loader blocks nobody.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,35 +73,45 @@ class Cache:
         marker = _read_json(self._marker)
         if marker is None or marker.get("source") != source or sha256 not in (None, marker.get("sha256")):
             return None
-        sizes: dict[str, int] = marker["files"]
-        return marker if all(_size(self.place(path)) == size for path, size in sizes.items()) else None
+        return marker if self._present(marker["files"]) else None
 
     def begin(self, resolved: Resolved) -> None:
         """Starts on `resolved`: the folder is not complete any more, and files of another model go."""
-        wanted = {file.path for file in resolved.files}
-        for path in wanted:
-            self.place(path)
+        paths = [file.path for file in resolved.files]
+        if twice := {path for path in paths if paths.count(path) > 1}:
+            raise ModelFailed(BAD_SOURCE, f"the source has two files {min(twice)!r}")
+        for file in resolved.files:
+            if file.unpack is None:
+                self.place(file.path)
         self._marker.unlink(missing_ok=True)
         self._partial.mkdir(parents=True, exist_ok=True)
-        journal = self._installed()
-        for path in set(journal) - wanted:
-            self.place(path).unlink(missing_ok=True)
-        self._write_journal({path: identity for path, identity in journal.items() if path in wanted})
+        (self.folder / EXPECTED).unlink(missing_ok=True)
+        self._drop({key for key in self._installed() if key not in paths})
         identities = {self.part(file).name for file in resolved.files}
         for leftover in self._partial.iterdir():
             if leftover.name not in identities:
                 leftover.unlink()
 
+    def missing(self, resolved: Resolved) -> list[RemoteFile]:
+        """What is to be loaded. Layers overlay each other: one that is unpacked again makes the later ones missing."""
+        found: list[RemoteFile] = []
+        for file in resolved.files:
+            again = file.unpack is not None and any(earlier.unpack is not None for earlier in found)
+            if again or not self.has(file):
+                found.append(file)
+        return found
+
     def has(self, file: RemoteFile) -> bool:
         """True when this very content is in place."""
-        return self._installed().get(file.path) == file.identity and _size(self.place(file.path)) == file.size
+        entry = self._installed().get(file.path)
+        return entry is not None and entry["identity"] == file.identity and self._present(entry["files"])
 
     def place(self, path: str) -> Path:
         """Where a file of the model goes. A source's names are not trusted: none may leave the folder or enter ours."""
         parts = PurePosixPath(path).parts
         if not parts or parts[0] in ("/", FOLDER) or ".." in parts:
             raise ModelFailed(BAD_SOURCE, f"the source has a file {path!r}, which may not be written here")
-        return self._target.joinpath(*parts)
+        return self.target.joinpath(*parts)
 
     def part(self, file: RemoteFile) -> Path:
         """The file in transfer. Named by content: bytes of another revision are never continued."""
@@ -101,42 +120,101 @@ class Cache:
 
     def install(self, file: RemoteFile, part: Path) -> None:
         """Puts a complete, verified `part` in its place, readable for the engine's user, whoever that is."""
-        place = self.place(file.path)
-        _make_folders(place.parent, self._target)
-        with part.open("rb") as content:
-            os.fsync(content.fileno())
-        part.chmod(part.stat().st_mode | 0o444)
-        part.replace(place)
-        with self._journalling:
-            self._write_journal({**self._installed(), file.path: file.identity})
+        self._put(part, file.path)
+        self._note(file, {file.path: file.size}, file.identity)
+
+    def unpack(self, file: RemoteFile, part: Path) -> None:
+        """Puts the members of a complete, verified archive in their places, over those of earlier layers."""
+        files: dict[str, int] = {}
+        links: dict[str, str] = {}
+        scrap = self._partial / "member"
+        for member in members(part, file.unpack or ""):
+            if member.content is None:
+                links[member.path] = member.link or ""
+                continue
+            links.pop(member.path, None)
+            with scrap.open("wb") as staged:
+                shutil.copyfileobj(member.content, staged, _CHUNK)
+            files[member.path] = member.size
+            # Noted before it is there: whoever starts after a kill has to know what to remove.
+            self._note(file, files, _UNFINISHED)
+            self._put(scrap, member.path)
+        for path in links:
+            files[path] = self._link(path, links)
+            self._note(file, files, _UNFINISHED)
+        self._note(file, files, file.identity)
+        part.unlink()
 
     def remove(self, file: RemoteFile) -> None:
         """Takes a file out of its place and out of transfer."""
-        with self._journalling:
-            self._write_journal({path: i for path, i in self._installed().items() if path != file.path})
-        self.place(file.path).unlink(missing_ok=True)
+        self._drop({file.path})
         self.part(file).unlink(missing_ok=True)
 
-    def finish(self, source: str, resolved: Resolved, sha256: str | None) -> None:
-        """Marks the folder as complete; from now on a loader with this source does nothing."""
+    def finish(self, source: str, resolved: Resolved, sha256: str | None) -> dict[str, Any]:
+        """Marks the folder as complete, and gives the marker; from now on a loader with this source does nothing."""
+        files = {path: size for entry in self._installed().values() for path, size in entry["files"].items()}
+        if not files:
+            raise ModelFailed(BAD_SOURCE, "the source has no files for an engine; an image needs them below /models")
         shutil.rmtree(self._partial)
         if self.scratch.exists():
             shutil.rmtree(self.scratch)
         marker = {
             "source": source,
             "revision": resolved.revision,
-            "files": {file.path: file.size for file in resolved.files},
-            "bytes": resolved.bytes,
+            "files": files,
+            "bytes": sum(files.values()),
             "sha256": sha256,
         }
         write_json(self._marker, marker)
         _sync_folder(self.folder)
+        return marker
 
-    def _installed(self) -> dict[str, str]:
+    def _put(self, part: Path, path: str) -> None:
+        place = self.place(path)
+        _make_folders(place.parent, self.target)
+        with part.open("rb") as content:
+            os.fsync(content.fileno())
+        part.chmod(part.stat().st_mode | 0o444)
+        part.replace(place)
+
+    def _link(self, path: str, links: dict[str, str]) -> int:
+        """Gives `path` the content that its link leads to, and its size. A hard link can lead nowhere else later."""
+        target, hops = links[path], 0
+        while target in links and hops < len(links):
+            target, hops = links[target], hops + 1
+        known = any(target in entry["files"] for entry in self._installed().values())
+        if target in links or not known:
+            raise ModelFailed(BAD_SOURCE, f"the source has a link {path!r} to {links[path]!r}, which is no file of it")
+        place = self.place(path)
+        _make_folders(place.parent, self.target)
+        place.unlink(missing_ok=True)
+        place.hardlink_to(self.place(target))
+        return place.stat().st_size
+
+    def _present(self, files: dict[str, int]) -> bool:
+        return all(_size(self.place(path)) == size for path, size in files.items())
+
+    def _note(self, file: RemoteFile, files: dict[str, int], identity: str) -> None:
+        """What `file` brought. A path belongs to the layer that wrote it last."""
+        with self._journalling:
+            journal = self._installed()
+            for entry in journal.values():
+                entry["files"] = {path: size for path, size in entry["files"].items() if path not in files}
+            journal[file.path] = {"identity": identity, "files": files}
+            write_json(self._journal, journal)
+
+    def _drop(self, keys: set[str]) -> None:
+        """Removes what came with the files of these names."""
+        with self._journalling:
+            journal = self._installed()
+            for key in keys & set(journal):
+                for path in journal.pop(key)["files"]:
+                    self.place(path).unlink(missing_ok=True)
+            write_json(self._journal, journal)
+
+    def _installed(self) -> dict[str, dict[str, Any]]:
+        """Name of a file of the source → its identity, and the files here that came with it."""
         return _read_json(self._journal) or {}
-
-    def _write_journal(self, installed: dict[str, str]) -> None:
-        write_json(self._journal, installed)
 
 
 def verify(path: Path, sha256: str, name: str) -> None:

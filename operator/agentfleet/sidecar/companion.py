@@ -1,4 +1,4 @@
-"""What runs beside the look at the engine and has a say in what is reported: warm-up, adapters, idle models, updates."""
+"""What runs beside the look at the engine and may have a say in what is reported: warm-up, adapters, idle, updates."""
 
 from collections.abc import Sequence
 

@@ -2,9 +2,9 @@
 
 What counts as use, soundly and without a counter: the `expires_at` of /api/ps moves when a request ends (and all the
 time while a model's first request runs), and a request in progress shows as traffic of the model's runner. Where the
-kernel does not tell traffic, an unload may meet a request: Ollama then unloads after its answer. Ollama's own keep-alive
-does not count, so clients that send one of their own hold nothing longer. A model that went stays Ready: it is present,
-and the next request loads it.
+kernel does not tell traffic, an unload may meet a request: Ollama then unloads after its answer. Ollama's own
+keep-alive does not count, so clients that send one of their own hold nothing longer. A model that went stays Ready: it
+is present, and the next request loads it.
 """
 
 import asyncio
@@ -86,7 +86,11 @@ class Uses:
 
 
 def choose(
-    loaded: Sequence[LoadedModel], last: dict[str, float], now: float, options: IdleOptions, memory_percent: float | None
+    loaded: Sequence[LoadedModel],
+    last: dict[str, float],
+    now: float,
+    options: IdleOptions,
+    memory_percent: float | None,
 ) -> list[tuple[str, str]]:
     """Who has to go, and why: all that are unused for too long, else the least recently used one where room is short.
 

@@ -15,6 +15,7 @@ from agentfleet.sidecar.engines.ollama import Ollama
 from agentfleet.sidecar.failures import INTERNAL_ERROR, PULL_FAILED, ModelFailed, retry_delay
 from agentfleet.sidecar.models import LoadedModel, ModelState, ModelStatus, Step, full_name, next_step
 from agentfleet.sidecar.pull import PullProgress
+from agentfleet.sidecar.updates import FAILED, UNCHANGED, UPDATED, pull_again, utc_now
 from agentfleet.sidecar.weights import ENGINE_STARTING
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ class Served:
 
     source: str
     alias: str
+    category: str | None = None
+    """Reported as it is given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,20 @@ class Library:
     """All models of one Ollama engine."""
 
     def __init__(
-        self, engine: Ollama, served: Sequence[Served], options: LibraryOptions, pulled: Callable[[str, int], None]
+        self,
+        engine: Ollama,
+        served: Sequence[Served],
+        options: LibraryOptions,
+        pulled: Callable[[str, int], None],
+        updated: Callable[[str], None],
     ) -> None:
         self._engine = engine
-        self._keepers = [Keeper(engine, one, options, pulled) for one in served]
+        self._keepers = [Keeper(engine, one, options, pulled, updated) for one in served]
+
+    @property
+    def keepers(self) -> Sequence["Keeper"]:
+        """One for each model."""
+        return self._keepers
 
     def statuses(self) -> list[ModelStatus]:
         """The models as they are now."""
@@ -83,17 +96,30 @@ class Keeper:
     """Keeps one model in place."""
 
     def __init__(
-        self, engine: Ollama, served: Served, options: LibraryOptions, pulled: Callable[[str, int], None]
+        self,
+        engine: Ollama,
+        served: Served,
+        options: LibraryOptions,
+        pulled: Callable[[str, int], None],
+        updated: Callable[[str], None],
     ) -> None:
         self._engine = engine
         self._served = served
         self._options = options
         self._pulled = pulled
+        self._updated = updated
         self._wake = asyncio.Event()
         self._verified: str | None = None
         self._preloaded = False
         self._failures = 0
-        self.status = ModelStatus(served.alias, reason=ENGINE_STARTING)
+        self._update_due = False
+        self._notice: str | None = None
+        self.status = ModelStatus(served.alias, reason=ENGINE_STARTING, category=served.category)
+
+    def request_update(self) -> None:
+        """Looks for a newer model of the same name, once this one is in place."""
+        self._update_due = True
+        self._wake.set()
 
     def engine_lost(self) -> None:
         """A model is not ready where nobody serves it; looks again at once, and then until the engine is back."""
@@ -120,6 +146,9 @@ class Keeper:
         """One attempt; returns the seconds until the next."""
         try:
             await self._converge()
+            if self._update_due:
+                self._update_due = False
+                await self._update()
         except EngineUnavailable as error:
             # The engine's own failure: kubelet restarts it, and nothing is wrong with the model.
             self.status = self.status.to(
@@ -153,7 +182,38 @@ class Keeper:
             await self._take(step)
         if self.status.state is not ModelState.READY:
             log.info("model %s is ready as %s, digest %s", self._served.source, self._served.alias, self._verified)
-        self.status = self.status.to(ModelState.READY)
+        self.status = self.status.to(ModelState.READY, message=self._notice)
+
+    async def _update(self) -> None:
+        """Ready all the while: the model that is there serves, and when this fails it goes on to."""
+        try:
+            moved = await pull_again(
+                self._engine,
+                self._served.source,
+                self._served.alias,
+                insecure=self._options.insecure_registry,
+                pulled=self._pulled,
+            )
+        except (ModelFailed, EngineUnavailable) as error:
+            self._notice = f"the last update failed, the earlier model serves: {error}"
+            log.warning("model %s: %s", self._served.source, self._notice)
+            self._updated(FAILED)
+        else:
+            self._notice = None
+            self._updated(UPDATED if moved else UNCHANGED)
+            if moved:
+                await self._moved()
+        self.status = replace(self.status, message=self._notice)
+
+    async def _moved(self) -> None:
+        self._preloaded = False
+        await self._missing()
+        updated_at = utc_now().isoformat(timespec="seconds").replace("+00:00", "Z")
+        self.status = replace(self.status, updated_at=updated_at)
+        log.info("model %s is updated to digest %s", self._served.source, self._verified)
+        if self._options.preload:
+            await self._engine.preload(self._served.alias, self._options.keep_alive)
+            self._preloaded = True
 
     async def _missing(self) -> Step:
         tags = await self._engine.tags()

@@ -1,26 +1,35 @@
-"""`agentfleet sidecar`: the arguments, and how the parts are put together. No logic."""
+"""`agentfleet sidecar`: how the parts are put together. No logic."""
 
 import argparse
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 import httpx
 from aiohttp import web
 
 from agentfleet import logs
-from agentfleet.durations import parse_duration
+from agentfleet.sidecar.adapters import Adapters
+from agentfleet.sidecar.companion import Companion
+from agentfleet.sidecar.download import Downloads, Reach
 from agentfleet.sidecar.engines.base import Engine, Sampler, local_client
 from agentfleet.sidecar.engines.llamacpp import LlamaCpp
+from agentfleet.sidecar.engines.loras import Loras
 from agentfleet.sidecar.engines.ollama import Ollama
 from agentfleet.sidecar.engines.vllm import VLLM
-from agentfleet.sidecar.library import Library, LibraryOptions, Served
+from agentfleet.sidecar.holding import Holding
+from agentfleet.sidecar.idle import IdleUnloader
+from agentfleet.sidecar.library import Library, LibraryOptions
+from agentfleet.sidecar.network import Network
+from agentfleet.sidecar.options import parse
 from agentfleet.sidecar.server import Routes
 from agentfleet.sidecar.supervisor import Models, Supervisor
 from agentfleet.sidecar.telemetry import Telemetry
+from agentfleet.sidecar.updates import UpdateClock
+from agentfleet.sidecar.usage import Lease
+from agentfleet.sidecar.warmup import REQUESTS, WarmUp
 from agentfleet.sidecar.weights import Weights
 
 READERS: dict[str, Callable[[httpx.AsyncClient], Engine]] = {"VLLM": VLLM, "LlamaCpp": LlamaCpp}
@@ -38,42 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The options; ends the process with code 2 and one line on stderr when they are wrong."""
-    parser = argparse.ArgumentParser(prog="agentfleet sidecar", description="Runs beside an engine in its pod.")
-    parser.add_argument("--engine", required=True, choices=(*READERS, "Ollama"))
-    parser.add_argument("--engine-port", required=True, type=int, metavar="N", help="the engine's port on 127.0.0.1")
-    parser.add_argument("--port", type=int, default=9901, help="own port (default: %(default)s)")
-    parser.add_argument("--dns-delay", type=_seconds, default=35.0, help="/drain waits this long before it looks")
-    parser.add_argument("--drain-timeout", type=_seconds, default=120.0, help="/drain waits this long for idle")
-    parser.add_argument(
-        "--state-dir", type=Path, default=Path("/models/.agentfleet"), help="folder of the loader's progress.json"
-    )
-    parser.add_argument("--api-key-file", type=Path, help="file with the engine's API key")
-    parser.add_argument(
-        "--serve",
-        type=_served,
-        action="append",
-        default=[],
-        metavar="SOURCE=ALIAS",
-        help="a model and its id in the OpenAI API; pulled where the engine is Ollama",
-    )
-    parser.add_argument(
-        "--keep-alive", type=_keep_alive, default="5m", help="Ollama keeps an idle model so long; -1: always"
-    )
-    parser.add_argument("--preload", action="store_true", help="ready only when every model is in memory (Ollama)")
-    parser.add_argument("--insecure-registry", action="store_true", help="pull over plain HTTP too (Ollama)")
-    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    options = parser.parse_args(argv)
-    if options.engine == "Ollama" and not options.serve:
-        parser.error("--engine Ollama needs at least one --serve SOURCE=ALIAS: without it nothing would ever be served")
-    if options.engine != "Ollama" and len(options.serve) > 1:
-        parser.error(f"--engine {options.engine} serves one model, but --serve is given {len(options.serve)} times")
-    if options.api_key_file is not None and not options.api_key_file.is_file():
-        parser.error(f"--api-key-file {options.api_key_file}: no such file")
-    return options
-
-
 async def run(options: argparse.Namespace) -> None:
     """Builds everything and runs it until SIGTERM or SIGINT."""
     stop = asyncio.Event()
@@ -81,8 +54,9 @@ async def run(options: argparse.Namespace) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     telemetry = Telemetry()
     async with local_client(options.engine_port, options.api_key_file) as client:
-        engine, models = _parts(options, client, telemetry)
-        supervisor = Supervisor(options.engine, engine, models)
+        network = Network(options.engine_port)
+        engine, models, companions = _parts(options, client, network, telemetry)
+        supervisor = Supervisor(options.engine, engine, models, network, companions)
         routes = Routes(
             supervisor=supervisor,
             sampler=Sampler(engine),
@@ -100,15 +74,51 @@ async def run(options: argparse.Namespace) -> None:
             await runner.cleanup()
 
 
-def _parts(options: argparse.Namespace, client: httpx.AsyncClient, telemetry: Telemetry) -> tuple[Engine, Models]:
-    if options.engine != "Ollama":
-        name = options.serve[0].alias if options.serve else options.engine
-        return READERS[options.engine](client), Weights(name, options.state_dir)
-    ollama = Ollama(client, options.engine_port)
+def _parts(
+    options: argparse.Namespace, client: httpx.AsyncClient, network: Network, telemetry: Telemetry
+) -> tuple[Engine, Models, list[Companion]]:
+    """The engine's client, its models, and what else there is to do, in the order in which it is reported."""
+    if options.engine == "Ollama":
+        ollama = Ollama(client, network)
+        library = _library(options, ollama, telemetry)
+        companions = [*_warm_up(options, client), *_rotation(options, ollama, library, network, telemetry)]
+        return ollama, library, companions
+    companions = [*_warm_up(options, client), *_adapters(options, client), *_holding(options)]
+    name = options.serve[0].alias if options.serve else options.engine
+    weights = Weights(name, options.state_dir, expects_loader=options.expects_loader)
+    return READERS[options.engine](client), weights, companions
+
+
+def _library(options: argparse.Namespace, ollama: Ollama, telemetry: Telemetry) -> Library:
     library = LibraryOptions(
         preload=options.preload, keep_alive=options.keep_alive, insecure_registry=options.insecure_registry
     )
-    return ollama, Library(ollama, options.serve, library, telemetry.pulled)
+    return Library(ollama, options.serve, library, telemetry.pulled, telemetry.updated)
+
+
+def _warm_up(options: argparse.Namespace, client: httpx.AsyncClient) -> Iterator[Companion]:
+    if options.warm_up in REQUESTS:
+        yield WarmUp(client, options.warm_up, options.warm_up_timeout)
+
+
+def _rotation(
+    options: argparse.Namespace, ollama: Ollama, library: Library, network: Network, telemetry: Telemetry
+) -> Iterator[Companion]:
+    if options.idle:
+        yield IdleUnloader(ollama, network, options.idle, telemetry.unloaded)
+    if options.schedule:
+        yield UpdateClock(options.schedule, library.keepers)
+
+
+def _adapters(options: argparse.Namespace, client: httpx.AsyncClient) -> Iterator[Companion]:
+    if options.adapters_file:
+        reach = Reach(options.credentials_dir, options.endpoint, options.ca_bundle)
+        yield Adapters(options.adapters_file, options.adapters_dir, Loras(client), Downloads(reach))
+
+
+def _holding(options: argparse.Namespace) -> Iterator[Companion]:
+    if options.model_dir:
+        yield Holding(Lease(options.model_dir))
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -121,35 +131,3 @@ async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
         task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-def _seconds(text: str) -> float:
-    """`35`, `0.5` (seconds) or a Go duration (`35s`, `2m`)."""
-    try:
-        return float(text)
-    except ValueError:
-        return _duration(text)
-
-
-def _keep_alive(text: str) -> str | int:
-    """Ollama takes a duration as a string and plain seconds, such as -1 for always, only as a number."""
-    try:
-        return int(text)
-    except ValueError:
-        _duration(text)
-        return text
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _served(text: str) -> Served:
-    """A source may hold `=` (a query string); an alias never does."""
-    source, _, alias = text.rpartition("=")
-    if not source or not alias:
-        raise argparse.ArgumentTypeError(f"{text!r} is not SOURCE=ALIAS, for example smollm2:135m=small")
-    return Served(source, alias)

@@ -34,7 +34,9 @@ class Network:
         except (OSError, ValueError) as error:
             if not self._told:
                 self._told = True
-                log.warning("the kernel does not tell who spoke last on a connection, so all open ones count: %s", error)
+                log.warning(
+                    "the kernel does not tell who spoke last on a connection, so all open ones count: %s", error
+                )
             return None
 
     async def table(self) -> list[procnet.Socket]:

@@ -50,7 +50,7 @@ class Connection:
 
 
 def dump() -> list[Connection]:
-    """All TCP sockets, IPv4 and IPv6. OSError where the kernel does not answer, ValueError where it answers nonsense."""
+    """All TCP sockets, IPv4 and IPv6. OSError where the kernel does not answer, ValueError where it makes no sense."""
     return [*_dump(socket.AF_INET), *_dump(socket.AF_INET6)]
 
 

@@ -111,8 +111,9 @@ class Supervisor:
     async def run(self) -> None:
         """Rounds until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for part in (self._models, *self._companions):
-                tasks.create_task(part.run())
+            tasks.create_task(self._models.run())
+            for companion in self._companions:
+                tasks.create_task(companion.run())
             while True:
                 await self.round()
                 await asyncio.sleep(self._interval)
@@ -122,13 +123,13 @@ class Supervisor:
         health = await self._engine.health()
         if health is not self._health:
             log.info("engine is %s, was %s", health, self._health)
-        if health is Health.SERVING and await self._is_another_process():
-            # Another process may be another version: a new image comes with a new pod, but a wrapper may update.
-            self._version = None
+        restarted = health is Health.SERVING and await self._is_another_process()
+        if restarted:
             self._models.engine_restarted()
             for companion in self._companions:
                 companion.engine_restarted()
-        if health is Health.SERVING and self._version is None:
+        if restarted or (health is Health.SERVING and self._health is not Health.SERVING):
+            # Another process may be another version: a new image comes with a new pod, but a wrapper may update.
             self._version = await self._read_version()
         self._health = health
         await self._models.tick(health)

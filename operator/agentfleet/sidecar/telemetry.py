@@ -48,6 +48,27 @@ class Telemetry:
             registry=self._registry,
         )
 
+        self._unloaded = Counter(
+            "agentfleet_models_unloaded",
+            "Models that went from the engine's memory because they were idle or memory was short.",
+            ["reason"],
+            registry=self._registry,
+        )
+        self._updated = Counter(
+            "agentfleet_model_updates",
+            "Scheduled updates of models, one for each model and slot.",
+            ["result"],
+            registry=self._registry,
+        )
+
+    def unloaded(self, reason: str) -> None:
+        """Counts a model that went."""
+        self._unloaded.labels(reason).inc()
+
+    def updated(self, result: str) -> None:
+        """Counts an update, whatever came of it."""
+        self._updated.labels(result).inc()
+
     def pulled(self, model: str, arrived: int) -> None:
         """Counts bytes of a pull."""
         self._pulled.labels(model).inc(arrived)

@@ -22,7 +22,8 @@ def open_source(uri: str, access: Access) -> Source:
     name = unquote(match["file"]) if match else ""
     if match is None or PurePosixPath(name).name != name:
         raise ModelFailed(
-            BAD_SOURCE, f"{_without_query(uri)!r} names no file: write https://host/path/file, without credentials in it"
+            BAD_SOURCE,
+            f"{uri.partition('?')[0]!r} names no file: write https://host/path/file, without credentials in it",
         )
     url = httpx.URL(uri)
     if access.endpoint is not None:
@@ -75,9 +76,7 @@ class WebFile:
 
     def read(self, file: RemoteFile, start: int, length: int) -> bytes:
         """A piece of the file."""
-        return transfer.read(
-            self._client, str(self._url), start, length, headers=self._headers, refused=self._refused
-        )
+        return transfer.read(self._client, str(self._url), start, length, headers=self._headers, refused=self._refused)
 
     def close(self) -> None:
         """Closes the connections."""
@@ -106,8 +105,3 @@ def _validator(headers: httpx.Headers) -> str | None:
     """What If-Range may hold: a strong ETag, else the time of the last change."""
     tag: str | None = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
-
-
-def _without_query(uri: str) -> str:
-    """A signed URL's query is a credential; so is what may stand before an @."""
-    return re.sub(r"//[^/]*@", "//***@", uri.partition("?")[0])

@@ -1,0 +1,1 @@
+"""What NetworkPolicies let through, as a third party reads them; the test cluster's network enforces none."""

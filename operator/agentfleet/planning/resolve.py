@@ -1,0 +1,263 @@
+"""A spec with all that it leaves open filled in: profile, scenario, parallel sizes, pinned revision. Pure.
+
+    spec ─ profiles (what the nodes have room for) ─ scenario (a table) ─ sizing (facts and GPU memory) ─▶ resolved spec
+
+The result is an ordinary ModelServer, so engines and manifests know nothing of profiles, scenarios or Auto. What the
+spec says itself is never changed; what is chosen, and why, goes to status.plan.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from agentfleet.engines import ENGINES
+from agentfleet.engines.base import gpu_count, node_count, parallel_sizes
+from agentfleet.engines.sources import parse_source, pinned
+from agentfleet.errors import InvalidSpec
+from agentfleet.planning.demands import demand_of
+from agentfleet.planning.hardware import Choice, choose, gpu_memory_of, gpus_per_node
+from agentfleet.planning.nodes import Demand, NodeView
+from agentfleet.planning.profiles import Candidate, candidates
+from agentfleet.planning.scenarios import with_scenario
+from agentfleet.planning.sizing import size
+from agentfleet.planning.sizing_types import Sizing, SizingRequest
+from agentfleet.resources.base import quantity_value
+from agentfleet.resources.engine_options import VLLMOptions
+from agentfleet.resources.facts import ModelFacts
+from agentfleet.resources.gpu import Parallelism
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import SizePlan, SourceFacts
+from agentfleet.settings import Settings
+
+_LONGEST_NOTE = 512
+_MOST_NOTES = 32
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What resolving looks at besides spec and settings. None and absent are unknown."""
+
+    now: datetime
+    nodes: tuple[NodeView, ...] | None = None
+    sources: Mapping[str, SourceFacts] = field(default_factory=dict)
+    """By URI: what was read of the model's files."""
+    profile: str | None = None
+    """The profile that runs now."""
+    better: Mapping[str, datetime] = field(default_factory=dict)
+    """Better profiles that had room at the last look, and since when."""
+    held: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Node → what the server's own pods hold there."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A server that can be built, and how it came about."""
+
+    server: ModelServer
+    plan: SizePlan
+    profile: str | None = None
+    better: Mapping[str, datetime] = field(default_factory=dict)
+    """Better profiles that have room now, and since when."""
+    after: float | None = None
+    """Seconds after which the choice of profile may change without an event."""
+    inspect: ModelServer | None = None
+    """Set where the files of this server's model have to be read before anything is decided."""
+
+
+@dataclass(frozen=True)
+class _Sized:
+    candidate: Candidate
+    server: ModelServer
+    sizing: Sizing | None
+    notes: tuple[str, ...]
+    unknown: bool
+    """The model's files have to be read first."""
+
+
+def resolve(server: ModelServer, situation: Situation, settings: Settings) -> Resolution:
+    """The resolved server; InvalidSpec where no profile can run it, or where its explicit sizes cannot work."""
+    sized, refused = _sized_by_profile(server, situation, settings)
+    choice = _choose(server, sized, situation, settings)
+    chosen = sized[choice.name if choice else next(iter(sized))]
+    why = (choice.text, *(f"{name}: {text}." for name, text in choice.rejected)) if choice else ()
+    return Resolution(
+        server=chosen.server,
+        plan=_plan(chosen, (*refused, *why)),
+        profile=chosen.candidate.profile,
+        better=choice.since if choice else {},
+        after=choice.after if choice else None,
+        inspect=chosen.server if chosen.unknown else None,
+    )
+
+
+def _choose(
+    server: ModelServer, sized: Mapping[str | None, _Sized], situation: Situation, settings: Settings
+) -> Choice | None:
+    """The profile that the nodes have room for; None where there is nothing to choose."""
+    if not server.spec.profiles:
+        return None
+    return choose(
+        [(name, _demand(each.server, settings)) for name, each in sized.items() if name is not None],
+        situation.nodes,
+        server.replicas,
+        current=situation.profile,
+        held=situation.held,
+        since=situation.better,
+        now=situation.now,
+        dwell=settings.profile_dwell,
+    )
+
+
+def _sized_by_profile(
+    server: ModelServer, situation: Situation, settings: Settings
+) -> tuple[dict[str | None, _Sized], tuple[str, ...]]:
+    """Each profile with the first form of the model that can run on it; and why the others cannot."""
+    sized: dict[str | None, _Sized] = {}
+    refusals: list[InvalidSpec] = []
+    notes: list[str] = []
+    for candidate in candidates(server, settings):
+        if candidate.profile in sized:
+            continue
+        try:
+            sized[candidate.profile] = _size(candidate, situation, settings)
+        except InvalidSpec as error:
+            refusals.append(error)
+            notes.append(f"{candidate.profile or 'The spec'}: {error.message}")
+    if not sized:
+        raise refusals[0]
+    return sized, tuple(notes)
+
+
+def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Sized:
+    server = candidate.server
+    source = situation.sources.get(server.model.uri)
+    facts = _facts(server, source)
+    unknown = facts is None and needs_facts(server)
+    server, notes = with_scenario(_pinned(server, source), facts)
+    notes = (*candidate.notes, *notes)
+    if facts is None:
+        return _Sized(candidate, _with_numbers(server), None, notes, unknown)
+    try:
+        sizing = size(_request(server, facts, situation, settings))
+    except InvalidSpec as error:
+        if server.model.facts is None and not needs_facts(candidate.server):
+            # Facts that came along with a download judge nothing: what runs, runs.
+            return _Sized(candidate, _with_numbers(server), None, (*notes, error.message), unknown)
+        raise
+    return _Sized(candidate, _with_sizing(server, sizing), sizing, (*notes, *sizing.explanation), unknown)
+
+
+def needs_facts(server: ModelServer) -> bool:
+    """Whether something is to be decided from the model's files that the spec does not tell."""
+    spec = server.spec
+    if spec.engine != "VLLM" or server.model.facts is not None:
+        return False
+    parallelism = spec.parallelism
+    auto = parallelism is not None and "Auto" in (parallelism.tensor, parallelism.pipeline)
+    scheme = parse_source(server.model.uri).scheme
+    return (auto or spec.scenario is not None or bool(spec.profiles)) and scheme != "file"
+
+
+def _facts(server: ModelServer, source: SourceFacts | None) -> ModelFacts | None:
+    given, read = server.model.facts, source.facts if source else None
+    if given is not None and given.quantization is None and given.dtype_bytes is None and read is None:
+        # Who names parameters and no quantization means the plain 16-bit checkpoint.
+        given = given.model_copy(update={"dtype_bytes": 2})
+    if given is None or read is None:
+        return given or read
+    return read.model_copy(update=given.model_dump(exclude_none=True))
+
+
+def _pinned(server: ModelServer, source: SourceFacts | None) -> ModelServer:
+    """With updates on a schedule, pods load the revision that was found, until the next look finds another."""
+    if server.model.update is None or source is None or source.revision is None:
+        return server
+    uri = pinned(server.model.uri, source.revision)
+    model = server.model.model_copy(update={"uri": uri})
+    return server.model_copy(update={"spec": server.spec.model_copy(update={"model": model})})
+
+
+def _request(server: ModelServer, facts: ModelFacts, situation: Situation, settings: Settings) -> SizingRequest:
+    spec = server.spec
+    parallelism = spec.parallelism or Parallelism()
+    options = spec.vllm or VLLMOptions()
+    demand = _demand(_with_numbers(server), settings)
+    count = spec.gpu.count if spec.gpu else None
+    context, slots = _context(server)
+    return SizingRequest(
+        facts=facts,
+        engine=spec.engine,  # type: ignore[arg-type]  # external engines are not resolved
+        gpu_memory_bytes=quantity_value(spec.gpu.memory)
+        if spec.gpu and spec.gpu.memory
+        else gpu_memory_of(situation.nodes, demand),
+        gpus_per_node=gpus_per_node(situation.nodes, demand),
+        max_gpus=count if count is not None else (None if ENGINES[spec.engine].gpus_by_default or spec.gpu else 0),
+        tensor=parallelism.tensor or 1,
+        pipeline=parallelism.pipeline or 1,
+        nodes=parallelism.nodes,
+        max_model_len=context,
+        max_num_seqs=slots,
+        utilization_percent=options.gpu_memory_utilization_percent or 92,
+        gpu_layers=spec.llama_cpp.gpu_layers if spec.llama_cpp else None,
+    )
+
+
+def _context(server: ModelServer) -> tuple[int | None, int | None]:
+    """Tokens of one request and requests at once, as far as the spec says."""
+    spec = server.spec
+    if spec.engine == "VLLM" and spec.vllm:
+        return spec.vllm.max_model_len, spec.vllm.max_num_seqs
+    if spec.engine == "LlamaCpp" and spec.llama_cpp:
+        return spec.llama_cpp.context_size, spec.llama_cpp.slots
+    if spec.engine == "Ollama" and spec.ollama:
+        return spec.ollama.context_length, spec.ollama.parallel
+    return None, None
+
+
+def _with_numbers(server: ModelServer) -> ModelServer:
+    """Auto is 1 where nothing is known to choose by."""
+    parallelism = server.spec.parallelism
+    if parallelism is None or "Auto" not in (parallelism.tensor, parallelism.pipeline):
+        return server
+    update = {name: 1 for name in ("tensor", "pipeline") if getattr(parallelism, name) == "Auto"}
+    return _with(server, parallelism=parallelism.model_copy(update=update))
+
+
+def _with_sizing(server: ModelServer, sizing: Sizing) -> ModelServer:
+    if server.spec.engine != "VLLM":
+        return server
+    parallelism = Parallelism(
+        tensor=sizing.tensor, pipeline=sizing.pipeline, nodes=sizing.nodes if sizing.nodes > 1 else None
+    )
+    options = server.spec.vllm
+    if sizing.max_model_len is not None and (options is None or options.max_model_len is None):
+        options = (options or VLLMOptions()).model_copy(update={"max_model_len": sizing.max_model_len})
+    plain = parallelism == Parallelism(tensor=1, pipeline=1) and server.spec.parallelism is None
+    return _with(server, parallelism=None if plain else parallelism, vllm=options)
+
+
+def _with(server: ModelServer, **update: object) -> ModelServer:
+    return server.model_copy(update={"spec": server.spec.model_copy(update=update)})
+
+
+def _demand(server: ModelServer, settings: Settings) -> Demand:
+    pods = node_count(server)
+    return demand_of(
+        server, settings.site_label, gpus=gpu_count(ENGINES[server.spec.engine], server) // pods, pods=pods
+    )
+
+
+def _plan(sized: _Sized, notes: tuple[str, ...]) -> SizePlan:
+    server, sizing = sized.server, sized.sizing
+    tensor, pipeline = parallel_sizes(server)
+    vllm = server.spec.engine == "VLLM"
+    explanation = [note[:_LONGEST_NOTE] for note in dict.fromkeys((*notes, *sized.notes))]
+    return SizePlan(
+        gpus_per_replica=gpu_count(ENGINES[server.spec.engine], server),
+        tensor=tensor if vllm else None,
+        pipeline=pipeline if vllm else None,
+        nodes=node_count(server),
+        weights_bytes=sizing.weights_bytes if sizing else None,
+        kv_cache_tokens=sizing.kv_cache_tokens if sizing else None,
+        explanation=tuple(explanation[:_MOST_NOTES]),
+    )
