@@ -22,8 +22,10 @@ from collections.abc import Callable
 from agentfleet.cluster import Listed, Listing
 from agentfleet.errors import Conflict, Transient
 from agentfleet.objects import FIELD_MANAGER, KINDS, MANAGED_BY, Key, Manifest, key_of
+from agentfleet.planning.nodes import pod_requests, total
 
 _NOT_SPEC = ("apiVersion", "kind", "metadata", "status")
+_SCALED = ("Deployment", "LeaderWorkerSet")
 _LIST_KEYS = ("name", "type", "uid")
 
 
@@ -35,6 +37,8 @@ class FakeCluster:
         self.writes: list[tuple[str, Key]] = []
         self.posted_events: list[Manifest] = []
         self.pod_events_by_uid: dict[str, list[Manifest]] = {}
+        self.absent_kinds: set[str] = set()
+        self.usage_asked = 0
         self.on_change: Callable[[Manifest, bool], object] = lambda manifest, deleted: None
         self.fail: Callable[[str, Key], Exception | None] = lambda verb, key: None
         self._applied: dict[tuple[Key, str], Manifest] = {}
@@ -91,7 +95,7 @@ class FakeCluster:
             raise Conflict(f"{key}: Apply failed with a conflict: the fields belong to another manager")
         before = self._applied.get((key, "main"), {})
         new = _merge(old or {"metadata": {}}, before, desired)
-        if key.kind == "Deployment":
+        if key.kind in _SCALED:
             self._keep_replicas(key, old, desired, new)
         new["metadata"]["managedFields"] = [{"manager": FIELD_MANAGER, "operation": "Apply"}]
         self._applied[key, "main"] = desired
@@ -139,6 +143,20 @@ class FakeCluster:
             if key.kind == kind and (not KINDS[kind].managed_only or _has_our_label(manifest))
         )
         return Listing(self._version, items)
+
+    async def serves(self, kind: str) -> bool:
+        self._may_fail("serves", Key(kind, "", ""))
+        return kind not in self.absent_kinds
+
+    async def node_usage(self) -> dict[str, dict[str, int]]:
+        self._may_fail("node_usage", Key("Pod", "", ""))
+        self.usage_asked += 1
+        usage: dict[str, dict[str, int]] = {}
+        for key, pod in self.objects.items():
+            node = pod.get("spec", {}).get("nodeName")
+            if key.kind == "Pod" and node and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
+                usage[node] = total((usage.get(node, {}), pod_requests(pod)))
+        return usage
 
     async def pod_events(self, namespace: str, uid: str) -> list[Manifest]:
         self._may_fail("events", Key("Pod", namespace, uid))

@@ -19,6 +19,8 @@ _SOURCES = {
     "VLLM": (
         "hf://acme/chat-7b",
         "hf://acme/chat-7b@v1.0",
+        "s3://models/chat-7b",
+        "oci://registry.example:5000/models/chat:7b",
         "pvc://models/chat",
         "file:///var/lib/agentfleet/models/chat",
     ),
@@ -51,6 +53,8 @@ def of_schema(schema: JsonSchema) -> st.SearchStrategy[Any]:
     """Values that `schema` admits; small ones, for it is their variety that finds mistakes."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
+    if schema.get(_QUANTITIES_FIELD) and "minimum" in schema:
+        return _integers(schema) | st.sampled_from(schema["pattern"].strip("^$").split("$|^"))
     if schema.get(_QUANTITIES_FIELD):
         return st.sampled_from(_QUANTITIES) | st.integers(0, 10**6)
     if schema.get(_FREE_FORM) and "properties" not in schema:
@@ -114,9 +118,9 @@ def _field(*path: str) -> st.SearchStrategy[Any]:
 def specs(draw: st.DrawFn) -> dict[str, Any]:
     """A spec whose engine, source and engine options belong together; the rest is whatever the schema admits."""
     engine = draw(st.sampled_from(sorted(_FIELDS_OF)))
-    foreign = {field for name, field in _FIELDS_OF.items() if name != engine} | {"engine", "model"}
+    foreign = {field for name, field in _FIELDS_OF.items() if name != engine} | {"engine", "model", "external"}
     if engine != "VLLM":
-        foreign.add("parallelism")
+        foreign |= {"parallelism", "scenario", "adapters"}
     if engine == "Ollama":
         foreign.add("extraArgs")
     # Few fields at a time: with all of them at once hardly any spec would pass the rules between fields.
@@ -124,8 +128,8 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
     chosen = draw(st.lists(st.sampled_from(fields), max_size=5, unique=True))
     spec = {name: draw(_field(name)) for name in chosen}
     model: dict[str, Any] = {"uri": draw(st.sampled_from(_SOURCES[engine]))}
-    if draw(st.booleans()):
-        model["name"] = draw(_field("model", "name"))
+    for name in draw(st.lists(st.sampled_from(("name", "task", "facts", "update")), max_size=2, unique=True)):
+        model[name] = draw(_field("model", name))
     return {**spec, "engine": engine, "model": model}
 
 

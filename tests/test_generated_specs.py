@@ -8,18 +8,24 @@ from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
 from agentfleet.errors import AgentfleetError, InvalidSpec
-from agentfleet.objects import Manifest
+from agentfleet.objects import KINDS, Manifest
 from agentfleet.planning.health import assess
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import Plan, plan
+from agentfleet.planning.preparation import Preparation, prepare
 from agentfleet.resources.conditions import HINTS
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
+from agentfleet.resources.profile import Profile
 from agentfleet.settings import Settings
 from tests import builders
 from tests.specs import garbage, specs
 
-_SETTINGS = Settings(host_path_root="/var/lib/agentfleet", sidecar_image="agentfleet/operator:test")
+_SETTINGS = Settings(
+    host_path_root="/var/lib/agentfleet",
+    sidecar_image="agentfleet/operator:test",
+    profiles={"cpu": Profile.model_validate({"engine": "LlamaCpp", "gpu": {"count": 0}})},
+)
 _NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
 _patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 
@@ -32,9 +38,21 @@ def _parsed(spec: Any) -> ModelServer | None:
         return None
 
 
-def _planned(server: ModelServer) -> Plan | None:
+def _prepared(server: ModelServer) -> Preparation | None:
     try:
-        return plan(server, Observed(), _SETTINGS)
+        return prepare(server, ModelServerStatus(), Observed(served=frozenset(KINDS)), _SETTINGS, _NOW)
+    except InvalidSpec as error:
+        assert error.reason in HINTS
+        assert error.message
+        return None
+
+
+def _planned(server: ModelServer) -> Plan | None:
+    ready = _prepared(server)
+    if ready is None:
+        return None
+    try:
+        return plan(ready.server, Observed(served=frozenset(KINDS)), _SETTINGS)
     except InvalidSpec as error:
         assert error.reason in HINTS
         assert error.message
@@ -73,7 +91,7 @@ def test_a_planned_spec_has_a_status(spec: dict[str, Any]) -> None:
     server = _parsed(spec)
     wanted = _planned(server) if server is not None else None
     if server is not None and wanted is not None:
-        found = assess(server, ModelServerStatus(), Observed(), wanted.revision, _SETTINGS, _NOW).status
+        found = assess(server, ModelServerStatus(), Observed(), wanted, _SETTINGS, _NOW).status
         assert found.observed_generation == server.generation
         assert {condition.type for condition in found.conditions} >= {"Ready"}
 

@@ -65,7 +65,7 @@ def _member(namespace: str, name: str, now: datetime) -> Member:
     settings = Settings()
     wanted = plan(server, Observed(), settings)
     before = status_of({"status": _STATUS_BEFORE})
-    status = assess(server, before, Observed(), wanted.revision, settings, now).status.dump()
+    status = assess(server, before, Observed(), wanted, settings, now).status.dump()
     kind = KINDS["ModelServer"]
     return Member(
         name,

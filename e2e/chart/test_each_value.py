@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from agentfleet import __version__
-from e2e.chart.rendering import Rendered, defaults, leaves, nested, render
+from agentfleet.resources.profile import Profile
+from agentfleet.settings import Settings
+from e2e.chart.rendering import Rendered, Values, defaults, leaves, nested, render
 
 Look = Callable[[Rendered], Any]
 
@@ -54,6 +56,11 @@ def kept(rendered: Rendered) -> int:
     return sum("helm.sh/resource-policy" in crd["metadata"]["annotations"] for crd in crds)
 
 
+def profiles(rendered: Rendered) -> Any:
+    """The profiles as the operator reads them."""
+    return Settings.from_environment(rendered.environment).profiles
+
+
 SELECTOR = {
     "app.kubernetes.io/name": "agentfleet",
     "app.kubernetes.io/instance": "agentfleet",
@@ -63,6 +70,10 @@ DIGEST = "sha256:" + "0a" * 32
 IMAGE = "example/operator"
 SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
 RANGE = "192.0.2.1/32"
+PROFILES: Values = {
+    "l4": {"gpu": {"count": 2, "memory": "22Gi", "products": ["NVIDIA-L4"]}, "vllm": {"maxModelLen": 1000000}},
+    "cpu": {"engine": "LlamaCpp", "env": {"A": "1"}, "gpu": {"count": 0}, "memory": 8},
+}
 PEER = {"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}
 
 VALUES: list[tuple[str, Any, Look, Any]] = [
@@ -96,11 +107,16 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
     ("engines.vllmImage", IMAGE, env("VLLM_IMAGE"), IMAGE),
     ("engines.llamaCppImage", IMAGE, env("LLAMA_CPP_IMAGE"), IMAGE),
     ("engines.llamaCppGpuImage", IMAGE, env("LLAMA_CPP_GPU_IMAGE"), IMAGE),
+    ("engines.llamaCppRocmImage", IMAGE, env("LLAMA_CPP_ROCM_IMAGE"), IMAGE),
     ("engines.ollamaImage", IMAGE, env("OLLAMA_IMAGE"), IMAGE),
     ("engines.sidecarImage", IMAGE, env("SIDECAR_IMAGE"), IMAGE),
     ("engines.sidecarImagePullPolicy", "Never", env("SIDECAR_IMAGE_PULL_POLICY"), "Never"),
     ("policy.hostPathRoot", "/var/lib/models", env("HOST_PATH_ROOT"), "/var/lib/models"),
     ("policy.allowedServiceAccounts", ["a", "b"], env("ALLOWED_SERVICE_ACCOUNTS"), "a,b"),
+    ("policy.networkPolicies", False, env("NETWORK_POLICIES"), "false"),
+    ("policy.monitoringNamespaces", ["a", "b"], env("MONITORING_NAMESPACES"), "a,b"),
+    ("policy.deniedCIDRs", [RANGE, "fd00::/8"], env("DENIED_CIDRS"), f"{RANGE},fd00::/8"),
+    ("profiles", PROFILES, profiles, {name: Profile.model_validate(fields) for name, fields in PROFILES.items()}),
     ("cluster.domain", "edge.example", env("CLUSTER_DOMAIN"), "edge.example"),
     ("cluster.siteLabel", "example.com/site", env("SITE_LABEL"), "example.com/site"),
     ("cluster.dnsDelay", "5s", env("DNS_DELAY"), "5s"),
@@ -108,6 +124,7 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
     ("operator.workers", 16, env("WORKERS"), "16"),
     ("operator.stuckAfter", "1m30s", env("STUCK_AFTER"), "1m30s"),
     ("operator.resyncInterval", "1h", env("RESYNC_INTERVAL"), "1h"),
+    ("operator.profileDwell", "1m", env("PROFILE_DWELL"), "1m"),
     ("operator.statusInterval", "10m", env("STATUS_INTERVAL"), "10m"),
     ("leaderElection.leaseDuration", "60s", env("LEASE_DURATION"), "60s"),
     ("leaderElection.renewDeadline", "12s", env("RENEW_DEADLINE"), "12s"),
@@ -153,7 +170,9 @@ GUARDED: list[tuple[str, str, Any, Look, Any]] = [
 """The same for values that do something only where `enabled` beside them is true."""
 
 
-@pytest.mark.parametrize(("path", "value", "look", "expected"), VALUES, ids=[f"{case[0]}={case[1]}" for case in VALUES])
+@pytest.mark.parametrize(
+    ("path", "value", "look", "expected"), VALUES, ids=[f"{case[0]}={case[1]}"[:80] for case in VALUES]
+)
 def test_value(path: str, value: Any, look: Look, expected: Any) -> None:
     assert look(render(nested(path, value))) == expected
 

@@ -54,7 +54,8 @@ client      local       8081  no
 stranger    local       8080  no
 chatter     local       8080  no
 operator    local       9901  yes
-operator    local       8080  yes  # metrics
+operator    local       8080  no   # its own policy: it asks sidecars alone
+neighbour   local       8080  yes  # a scraper beside the operator
 metrics     local       9901  yes
 metrics     local       8080  yes
 internet    local       8080  no
@@ -134,6 +135,7 @@ def _peers() -> dict[str, Peer]:
         "stranger": Peer("10.244.3.9", "other", {"app": "chat"}, {"team": "other"}),
         "registry": Peer("10.244.4.9", "tools", {"app": "registry"}),
         "operator": Peer("10.244.5.9", NAMESPACE, render().pod["metadata"]["labels"]),
+        "neighbour": Peer("10.244.5.8", NAMESPACE, {"app": "prometheus"}),
         "metrics": Peer("10.244.6.9", "metrics", {"app": "prometheus"}),
         "dns": Peer("10.244.7.9", "kube-system", {"k8s-app": "kube-dns"}),
         "internet": Peer("203.0.113.7"),
@@ -171,8 +173,8 @@ def test_connection(index: int, expected: bool) -> None:
     assert _verdicts()[index] is expected
 
 
-def test_a_policy_that_is_not_there_is_missed() -> None:
-    """The table would be worth nothing if the evaluator let through what no policy names."""
+def test_without_policies_everything_passes() -> None:
+    """So it is our policies that deny, not the evaluator that knows no such pods."""
     peers = _peers()
     connection = Connection(peers["stranger"], peers["local"], ENGINE)
     assert allowed(_policies(), [connection]) == [False]

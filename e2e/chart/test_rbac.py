@@ -14,11 +14,17 @@ WORK = """\
 agentfleet.dev/modelservers: get list watch
 agentfleet.dev/modelservers/status: patch
 apps/deployments: get list watch create patch delete
+apps/daemonsets: get list watch create patch delete
+leaderworkerset.x-k8s.io/leaderworkersets: get list watch create patch delete
 apps/deployments/scale: patch
+leaderworkerset.x-k8s.io/leaderworkersets/scale: patch
+batch/jobs: get list watch create patch delete
 services: get list watch create patch delete
 configmaps: get list watch create patch delete
+persistentvolumeclaims: get list watch create patch delete
+networking.k8s.io/networkpolicies: get list watch create patch delete
+policy/poddisruptionbudgets: get list watch create patch delete
 pods: get list watch
-persistentvolumeclaims: get list watch
 events: list create"""
 
 LEASE = """\

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
+from agentfleet.settings import Settings
+from e2e.chart.profile_schema import profile_schema
 from e2e.chart.rendering import CHART, Values, defaults, leaves, nested, render
 from e2e.cluster.shell import CommandError
 
@@ -41,6 +44,15 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("tolerations", [{"keys": "a"}], "at '/tolerations/0': additional properties 'keys' not allowed"),
     ("nodeSelector", {"a": True}, "at '/nodeSelector/a': got boolean, want string"),
     ("affinity", {"nodes": {}}, "at '/affinity': additional properties 'nodes' not allowed"),
+    ("policy.deniedCIDRs", ["10.0.0.0"], "at '/policy/deniedCIDRs/0': '10.0.0.0' does not match pattern"),
+    ("profiles", {"l4": {"gpus": 1}}, "at '/profiles/l4': additional properties 'gpus' not allowed"),
+    ("profiles", {"l4": {"gpu": {"count": "1"}}}, "at '/profiles/l4/gpu/count': got string, want integer"),
+    (
+        "profiles",
+        {"l4": {"engine": "vllm"}},
+        "at '/profiles/l4/engine': value must be one of 'VLLM', 'Ollama', 'LlamaCpp'",
+    ),
+    ("profiles", {"L4": {}}, "at '/profiles': invalid propertyName 'L4'"),
     ("networkPolicy.apiServerPorts", [], "at '/networkPolicy/apiServerPorts': minItems: got 0, want 1"),
 ]
 
@@ -65,6 +77,19 @@ def test_schema_is_closed_everywhere() -> None:
     """Only what is passed through to Kubernetes, or comes from a parent chart, is open."""
     schema = _schema()
     assert set(_open_objects(schema, "")) == {"/properties/global", "/definitions/kubernetes"}
+
+
+def test_schema_of_profiles_is_that_of_the_operator() -> None:
+    assert _schema()["definitions"]["profile"] == profile_schema(), "run `python -m e2e.chart.profile_schema`"
+
+
+def test_example_profiles_work() -> None:
+    """Those that values.yaml shows in a comment: helm takes them, and so does the operator."""
+    text = (CHART / "values.yaml").read_text()
+    comment = text.split("For example:\n")[1].split("profiles: {}")[0]
+    profiles = yaml.safe_load("\n".join(line.removeprefix("#") for line in comment.splitlines()))
+    read = Settings.from_environment(render({"profiles": profiles}).environment).profiles
+    assert set(read) == {"a100-80g", "l4", "mig-1g-10gb", "cpu"}
 
 
 def _open_objects(node: Any, path: str) -> Iterator[str]:

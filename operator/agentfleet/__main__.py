@@ -14,6 +14,7 @@ COMMANDS = {
     "operator": ("agentfleet.app", "run the operator"),
     "crds": ("agentfleet.crds", "print, write or check the CRDs"),
     "sidecar": ("agentfleet.sidecar.main", "run beside an engine: drain, progress, metrics"),
+    "probe": ("agentfleet.sidecar.prober", "watch an endpoint outside the cluster"),
     "loader": ("agentfleet.sidecar.loader", "download a model into a cache folder"),
 }
 """Each module has main(argv) -> int, which gets what follows the command and returns the exit code."""

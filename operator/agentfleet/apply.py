@@ -8,7 +8,7 @@ from agentfleet.errors import Conflict, InvalidSpec, NotReady
 from agentfleet.manifests.merge import contains
 from agentfleet.manifests.names import APPLIED_ANNOTATION
 from agentfleet.metrics import Metrics
-from agentfleet.objects import Key, Manifest, key_of
+from agentfleet.objects import MANAGED_BY, MODEL_SERVER_LABEL, Key, Manifest, key_of
 
 _FOREIGN_RETRY = 30.0
 """Seconds between looks at a foreign object that has one of our names: such objects are not watched."""
@@ -70,7 +70,7 @@ def _is_current(live: Manifest, manifest: Manifest) -> bool:
     if applied != manifest["metadata"]["annotations"][APPLIED_ANNOTATION]:
         return False
     wish = copy.copy(manifest)
-    if wish["kind"] == "Deployment":
+    if "replicas" in wish.get("spec", {}):
         # The number of pods is compared and written by scale().
         wish["spec"] = {name: value for name, value in wish["spec"].items() if name != "replicas"}
     return contains(live, wish)
@@ -85,9 +85,11 @@ def _has_foreign_ports(live: Manifest, manifest: Manifest) -> bool:
 
 
 def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:
-    ours = manifest["metadata"]["ownerReferences"][0]
+    ours = next(iter(manifest["metadata"].get("ownerReferences", ())), None)
     owners = live["metadata"].get("ownerReferences", [])
-    if not any(owner["uid"] == ours["uid"] for owner in owners):
+    if ours is None:
+        _check_labels(key, live, manifest)
+    elif not any(owner["uid"] == ours["uid"] for owner in owners):
         if any((owner["kind"], owner["name"]) == (ours["kind"], ours["name"]) for owner in owners):
             raise NotReady(
                 "WaitingForDeletion", f"{key.kind} {key.name} of a deleted namesake is still there", after=_GOING_RETRY
@@ -97,3 +99,12 @@ def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:
         )
     if "deletionTimestamp" in live["metadata"]:
         raise NotReady("WaitingForDeletion", f"{key.kind} {key.name} is being deleted", after=_GOING_RETRY)
+
+
+def _check_labels(key: Key, live: Manifest, manifest: Manifest) -> None:
+    """A child without owner, which outlives its ModelServer, is known by its labels."""
+    labels = live["metadata"].get("labels", {})
+    if any(labels.get(name) != manifest["metadata"]["labels"][name] for name in (MANAGED_BY, MODEL_SERVER_LABEL)):
+        raise InvalidSpec(
+            "NameConflict", f"{key.kind} {key.name} exists and is not this ModelServer's.", after=_FOREIGN_RETRY
+        )

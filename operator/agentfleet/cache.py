@@ -93,7 +93,7 @@ def _claim(manifest: Manifest) -> Manifest:
     return {
         **_pick(manifest, "apiVersion", "kind"),
         "metadata": _essential_metadata(manifest),
-        "spec": _pick(manifest.get("spec", {}), "storageClassName", "accessModes", "volumeName"),
+        "spec": _pick(manifest.get("spec", {}), "storageClassName", "accessModes", "volumeName", "resources"),
         "status": _pick(manifest.get("status", {}), "phase"),
     }
 

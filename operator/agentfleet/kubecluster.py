@@ -18,6 +18,7 @@ from agentfleet.cluster import Listed, Listing
 from agentfleet.errors import Conflict, InvalidSpec, Transient
 from agentfleet.metrics import Metrics
 from agentfleet.objects import FIELD_MANAGER, KINDS, MANAGED_BY, Key, Kind, Manifest, key_of
+from agentfleet.planning.nodes import pod_requests, total
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 _PAGE = 200
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 _LISTING_ATTEMPTS = 3
+_ON_NODES = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 _LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 
@@ -87,13 +89,17 @@ class KubeCluster:
             return None
 
     async def scale(self, key: Key, replicas: int) -> None:
-        """Server-side apply of the scale sub-resource."""
+        """Server-side apply of the scale sub-resource; a merge patch for custom resources, where that is a 500."""
         path = path_of(KINDS[key.kind], key.namespace, key.name, "scale")
-        body = {
+        body: Manifest = {"spec": {"replicas": replicas}}
+        if KINDS[key.kind].optional:
+            query = {"fieldManager": FIELD_MANAGER}
+            await self._write("scale", key.kind, "PATCH", path, body, query=query, content_type=_MERGE)
+            return
+        body |= {
             "apiVersion": "autoscaling/v1",
             "kind": "Scale",
             "metadata": {"name": key.name, "namespace": key.namespace},
-            "spec": {"replicas": replicas},
         }
         await self._write("scale", key.kind, "PATCH", path, body, query=_apply(force=True))
 
@@ -148,6 +154,20 @@ class KubeCluster:
         except NotFound:
             return False
         return any(resource["name"] == known.plural for resource in answer["resources"])
+
+    async def node_usage(self) -> dict[str, dict[str, int]]:
+        """By pages of the pods that are bound to a node and have not ended; only the sums are kept."""
+        query = {"limit": str(_PAGE), "fieldSelector": _ON_NODES}
+        usage: dict[str, dict[str, int]] = {}
+        while True:
+            page = await self.request("GET", "/api/v1/pods", query=query)
+            for pod in page["items"] or ():
+                node = pod["spec"]["nodeName"]
+                usage[node] = total((usage.get(node, {}), pod_requests(pod)))
+            token = page["metadata"].get("continue")
+            if not token:
+                return usage
+            query["continue"] = token
 
     async def pod_events(self, namespace: str, uid: str) -> list[Manifest]:
         """Events about one pod, by field selector."""

@@ -46,9 +46,7 @@ KINDS: dict[str, Kind] = {
         Kind("ModelServer", GROUP, VERSION, "modelservers"),
         Kind("Deployment", "apps", "v1", "deployments", managed_only=True),
         Kind("DaemonSet", "apps", "v1", "daemonsets", managed_only=True),
-        Kind(
-            "LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", managed_only=True, optional=True
-        ),
+        Kind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", managed_only=True, optional=True),
         Kind("Job", "batch", "v1", "jobs", managed_only=True),
         Kind("Service", "", "v1", "services", managed_only=True),
         Kind("ConfigMap", "", "v1", "configmaps", managed_only=True),

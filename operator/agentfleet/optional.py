@@ -27,7 +27,7 @@ _SETTLED_AFTER = 30.0
 """The workers start after this long though the kind is not in the cache: a missing permission on it holds up nobody."""
 
 
-class _NoLongerServed(Exception):  # noqa: N818  # it ends a watch that did nothing wrong
+class _NoLongerServed(Exception):
     """The CRD is gone."""
 
 
@@ -126,4 +126,4 @@ class OptionalWatch:
 
 def _is_gone(error: BaseException) -> bool:
     """True for kopf's error of a stream whose kind is not there any more, which may come before discovery tells."""
-    return isinstance(error, _NoLongerServed) or getattr(error, "code", None) == _NOT_FOUND
+    return isinstance(error, _NoLongerServed) or getattr(error, "status", None) == _NOT_FOUND

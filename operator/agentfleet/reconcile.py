@@ -5,21 +5,24 @@ nothing itself: planning/ says what shall be, cluster.py carries it out.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from pydantic import ValidationError
 
 from agentfleet.apply import Applier
 from agentfleet.cache import Cache
+from agentfleet.capacity import Capacity
 from agentfleet.cluster import Cluster
 from agentfleet.errors import AgentfleetError, InvalidSpec, NotReady
 from agentfleet.metrics import Metrics
 from agentfleet.objects import Key, Manifest, key_of
-from agentfleet.planning.health import assess, internal_error, stalled, status_of, waiting
-from agentfleet.planning.observed import Observed
-from agentfleet.planning.plan import Plan, plan
-from agentfleet.planning.questions import mount_failure, sidecars_to_ask, stuck_before_start
+from agentfleet.planning.health import assess, blocked, internal_error, stalled, status_of, waiting
+from agentfleet.planning.observed import Observed, gather
+from agentfleet.planning.plan import Plan, asks_for_nodes, plan
+from agentfleet.planning.preparation import Preparation, needs_nodes, prepare
+from agentfleet.planning.questions import loaders_to_ask, mount_failure, sidecars_to_ask, stuck_before_start
 from agentfleet.references import ANY_NODE, References
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
@@ -28,6 +31,9 @@ from agentfleet.sidecars import Sidecars
 from agentfleet.status import StatusWriter
 
 logger = logging.getLogger(__name__)
+
+_WHILE_LOADING = 3.0
+"""Seconds between looks while Jobs load: their progress raises no watch event."""
 
 
 class Reconciler:
@@ -52,6 +58,8 @@ class Reconciler:
         self._now = now
         self._metrics = metrics
         self._applier = Applier(cluster, cache, metrics)
+        # Where not all namespaces are watched, pods of others may not be listed either.
+        self._capacity = Capacity(cluster, cache, known=settings.watch_nodes and not settings.watch_namespaces)
         self._status = StatusWriter(cluster, cache, settings.status_interval)
 
     async def __call__(self, key: Key) -> float | None:
@@ -82,76 +90,97 @@ class Reconciler:
             raise
 
     async def _reconcile(self, key: Key, parent: Manifest, before: ModelServerStatus) -> float | None:
-        server = _parse(parent)
-        self._references.set(key, _references(server))
-        await self._check_claims(server)
+        asked = _parse(parent)
+        self._references.set(key, _references(asked))
+        await self._check_claims(asked)
         observed = self._observe(key, parent)
+        if needs_nodes(asked):
+            observed = replace(observed, nodes=await self._capacity.nodes())
+        ready = prepare(asked, before, observed, self._settings, self._now())
+        if await self._is_ghost(key, asked, before, ready.apply):
+            self._drop_ghost(key)
+            return None
+        await self._make(ready.apply, ready.delete)
+        if ready.blocked:
+            return await self._wait(parent, before, observed, ready)
+        return _sooner(ready.after, await self._roll(key, parent, before, ready, observed))
+
+    async def _roll(
+        self, key: Key, parent: Manifest, before: ModelServerStatus, ready: Preparation, observed: Observed
+    ) -> float | None:
+        """The model is where it has to be: bring pods to what they shall be."""
+        server = ready.server
+        if observed.nodes is None and asks_for_nodes(server, observed, self._settings):
+            observed = replace(observed, nodes=await self._capacity.nodes())
         wanted = plan(server, observed, self._settings)
-        if await self._is_ghost(key, server, before, wanted):
-            logger.info("dropped: it was deleted while the watch was away", extra={"key": str(key)})
-            self._metrics.ghosts_dropped.labels(key.kind).inc()
-            self._cache.drop(key)
-            self._forget(key)
+        if await self._is_ghost(key, server, before, wanted.apply):
+            self._drop_ghost(key)
             return None
         await self._execute(wanted)
-        details = await self._ask_pods(self._observe(key, parent), wanted.revision, before)
-        assessment = assess(server, before, details, wanted.revision, self._settings, self._now())
+        details = await self._ask_pods(server, self._observe(key, parent), wanted.revision, ready.status)
+        assessment = assess(server, ready.status, details, wanted, self._settings, self._now())
         due = await self._status.write(parent, before, assessment.status, self._now())
         return _sooner(assessment.after, due)
+
+    async def _wait(
+        self, parent: Manifest, before: ModelServerStatus, observed: Observed, ready: Preparation
+    ) -> float | None:
+        """Pods have to wait for a Job: say how far it is, and look again."""
+        sidecars = await self._sidecars.statuses(loaders_to_ask(observed.loader_pods))
+        told = replace(observed, sidecars=sidecars)
+        after = blocked(ready.status, told, ready, parent["metadata"]["generation"], self._now())
+        due = await self._status.write(parent, before, after, self._now())
+        return _sooner(_WHILE_LOADING, ready.after, due)
 
     def _forget(self, key: Key) -> None:
         self._references.set(key, ())
         self._status.forget(key)
 
-    async def _is_ghost(self, key: Key, server: ModelServer, before: ModelServerStatus, wanted: Plan) -> bool:
+    def _drop_ghost(self, key: Key) -> None:
+        logger.info("dropped: it was deleted while the watch was away", extra={"key": str(key)})
+        self._metrics.ghosts_dropped.labels(key.kind).inc()
+        self._cache.drop(key)
+        self._forget(key)
+
+    async def _is_ghost(
+        self, key: Key, server: ModelServer, before: ModelServerStatus, children: Sequence[Manifest]
+    ) -> bool:
         """True where children are missing because their parent is: an outage may have hidden its deletion from us.
 
         Children of a ghost would be made and garbage-collected in turns until a listing tells. An object that has never
         been worked on has no children yet, so creating one costs no look.
         """
-        if before.observed_generation in (None, -1) or all(self._cache.get(key_of(child)) for child in wanted.apply):
+        if before.observed_generation in (None, -1) or all(self._cache.get(key_of(child)) for child in children):
             return False
         live = await self._cluster.get(key)
         return live is None or live["metadata"]["uid"] != server.uid
 
     def _observe(self, key: Key, parent: Manifest) -> Observed:
-        uid = parent["metadata"]["uid"]
-        mine = {
-            kind: tuple(child for child in self._cache.children(key, kind) if _is_owned(child, uid))
-            for kind in ("Deployment", "Service", "ConfigMap")
-        }
-        return Observed(
-            deployments=mine["Deployment"],
-            services=mine["Service"],
-            config_maps=mine["ConfigMap"],
-            pods=tuple(self._cache.children(key, "Pod")),
-        )
+        return gather(lambda kind: self._cache.children(key, kind), parent["metadata"]["uid"], self._cache.served)
 
     async def _execute(self, wanted: Plan) -> None:
-        for manifest in wanted.apply:
-            await self._applier.apply(manifest)
+        await self._make(wanted.apply, ())
         for key, replicas in wanted.scale.items():
             await self._applier.scale(key, replicas)
-        for key, uid in wanted.delete:
+        await self._make((), wanted.delete)
+
+    async def _make(self, apply: Sequence[Manifest], delete: Sequence[tuple[Key, str]]) -> None:
+        for manifest in apply:
+            await self._applier.apply(manifest)
+        for key, uid in delete:
             await self._cluster.delete(key, uid)
 
-    async def _ask_pods(self, observed: Observed, revision: str, before: ModelServerStatus) -> Observed:
-        sidecars = await self._sidecars.statuses(sidecars_to_ask(observed.pods, revision, before))
+    async def _ask_pods(
+        self, server: ModelServer, observed: Observed, revision: str, before: ModelServerStatus
+    ) -> Observed:
+        sidecars = await self._sidecars.statuses(sidecars_to_ask(server, observed.pods, revision, before))
         failures = {}
         for pod in stuck_before_start(observed.pods, self._now()):
             metadata = pod["metadata"]
             message = mount_failure(await self._cluster.pod_events(metadata["namespace"], metadata["uid"]))
             if message:
                 failures[metadata["name"]] = message
-        return Observed(
-            deployments=observed.deployments,
-            services=observed.services,
-            config_maps=observed.config_maps,
-            pods=observed.pods,
-            sidecars=sidecars,
-            mount_failures=failures,
-            sites=self._sites(),
-        )
+        return replace(observed, sidecars=sidecars, mount_failures=failures, sites=self._sites())
 
     def _sites(self) -> frozenset[str] | None:
         if not self._settings.watch_nodes:
@@ -184,14 +213,9 @@ def _parse(parent: Manifest) -> ModelServer:
 
 def _references(server: ModelServer) -> set[Key]:
     found = {Key("PersistentVolumeClaim", server.namespace, name) for name in server.claims}
-    if server.spec.placement and server.spec.placement.sites:
+    if needs_nodes(server) or (server.spec.placement and server.spec.placement.sites):
         found.add(ANY_NODE)
     return found
-
-
-def _is_owned(child: Manifest, uid: str) -> bool:
-    owners = child["metadata"].get("ownerReferences", ())
-    return "deletionTimestamp" not in child["metadata"] and any(owner["uid"] == uid for owner in owners)
 
 
 def _sooner(*times: float | None) -> float | None:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from agentfleet.engines import ENGINES
 from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.kinds import Extent, workload_manifest
 from agentfleet.manifests.merge import contains, overlay, shape_problems
 from agentfleet.manifests.service import files_config_map, services
-from agentfleet.manifests.workload import deployment, workload
+from agentfleet.manifests.workload import workload
 from agentfleet.settings import Settings
 from tests.builders import server
 
@@ -167,7 +168,7 @@ def test_files_are_a_config_map_named_by_content() -> None:
 
 def test_services_select_serving_pods_and_workloads_do_not() -> None:
     client, headless = services(server(), 8080)
-    made = deployment(server(), workload(server(), SETTINGS), "sidecar:1")
+    made = workload_manifest(server(), workload(server(), SETTINGS), "sidecar:1", Extent(replicas=1))
     assert client["spec"]["selector"] == {"agentfleet.dev/modelserver": "phi", "agentfleet.dev/serving": "true"}
     assert headless["spec"]["clusterIP"] == "None"
     assert "agentfleet.dev/serving" not in made["spec"]["selector"]["matchLabels"]
@@ -272,7 +273,7 @@ def test_spellings_are_those_that_are_stored() -> None:
 def test_a_deployment_leaves_the_template_that_it_is_made_from_alone() -> None:
     work = workload(server(), SETTINGS)
     before = json.dumps(work.template, sort_keys=True)
-    deployment(server(), work, "sidecar:1")
+    workload_manifest(server(), work, "sidecar:1", Extent(replicas=1))
     assert json.dumps(work.template, sort_keys=True) == before
 
 

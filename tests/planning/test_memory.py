@@ -2,7 +2,8 @@
 
 import pytest
 
-from agentfleet.planning.memory import KV_BITS, kv_bytes_per_token, kv_tokens, parameters, weights_bytes
+from agentfleet.planning.kv_type import kv_cache_bits
+from agentfleet.planning.memory import kv_bytes_per_token, kv_tokens, parameters, weights_bytes
 from agentfleet.planning.quantization import TENSOR_BITS, advice, checkpoint_bits, file_bits
 from agentfleet.resources.facts import ModelFacts
 from tests.planning.shapes import LLAMA_8B, LLAMA_70B, MIXTRAL, MLA, QWEN2_7B, QWEN3_8B
@@ -41,15 +42,33 @@ def test_vllm_holds_as_many_tokens_as_it_said() -> None:
 
 
 def test_llama_cpp_shrinks_its_cache_as_it_said() -> None:
-    f16, q8, q4 = (kv_tokens_bytes(KV_BITS[name]) for name in ("f16", "q8_0", "q4_0"))
-    assert (f16 - q8, q8 - q4) == (30, 16)
+    """65,536 tokens of a model whose 16-bit cache takes 64 MiB for them: 30 MiB less, then 16 less again."""
+    model = ModelFacts(layers=4, kv_heads=2, head_dim=32)
+    sizes = []
+    for name in ("f16", "q8_0", "q4_0"):
+        each = kv_bytes_per_token(model, bits=kv_cache_bits(["-ctk", name, "-ctv", name]))
+        assert each is not None
+        sizes.append(each * 65_536 // 2**20)
+    assert sizes == [64, 34, 18]
 
 
-def kv_tokens_bytes(bits: float) -> int:
-    """MiB of 65,536 tokens of a model whose 16-bit cache takes 64 MiB for them."""
-    each = kv_bytes_per_token(ModelFacts(layers=4, kv_heads=2, head_dim=32), bits=bits)
-    assert each is not None
-    return each * 65_536 // 2**20
+@pytest.mark.parametrize(
+    ("arguments", "bits"),
+    [
+        ([], 16.0),
+        (["--kv-cache-dtype=fp8"], 8.0),
+        (["--kv-cache-dtype", "fp8_e4m3"], 8.0),
+        (["--kv_cache_dtype=fp8"], 8.0),
+        (["--kv-cache-dtype=auto"], 16.0),
+        (["--kv-cache-dtype=sparkles"], 16.0),
+        (["--cache-type-k=q8_0"], 12.25),
+        (["-ctk", "q8_0", "-ctv", "q4_0"], 6.5),
+        (["--kv-cache-dtype=fp8", "--kv-cache-dtype=auto"], 16.0),
+        (["--kv-cache-dtype"], 16.0),
+    ],
+)
+def test_bits_of_the_kv_cache(arguments: list[str], bits: float) -> None:
+    assert kv_cache_bits(arguments) == bits
 
 
 @pytest.mark.parametrize(

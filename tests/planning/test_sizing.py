@@ -16,6 +16,11 @@ from agentfleet.resources.facts import ModelFacts
 from tests.planning.shapes import LLAMA_8B, LLAMA_70B, MLA, QWEN2_7B
 
 GIB = 2**30
+AWQ = ModelFacts(
+    attention_heads=64, kv_heads=8, head_dim=128, layers=80, intermediate_size=29568, quantization="awq",
+    weights_bytes=100 * GIB, context_length=8192,
+)  # fmt: skip
+"""Its feed-forward layers can be cut in 2, 4 or 8, its groups of 128 weights in none."""
 
 
 def sized(facts: ModelFacts, memory: int | None = None, **more: Any) -> Sizing:
@@ -50,7 +55,7 @@ def shape(sizing: Sizing) -> tuple[int, int, int]:
         ("the stages of the spec are kept", LLAMA_70B, 80, {"pipeline": 2, "gpus_per_node": 8, "max_model_len": 8192},
          (1, 2, 1)),
         ("the tensor size of the spec is kept", LLAMA_70B, 80, {"tensor": 1, "gpus_per_node": 8, "max_model_len": 8192},
-         (1, 3, 1)),
+         (1, 2, 1)),
         ("no more GPUs than allowed", LLAMA_8B, 24, {"gpus_per_node": 4, "max_gpus": 1}, (1, 1, 1)),
         ("a length nobody named takes no second node", LLAMA_8B, 24, {"gpus_per_node": 1}, (1, 1, 1)),
         ("nodes of the spec", LLAMA_70B, 24, {"gpus_per_node": 4, "nodes": 2, "max_model_len": 8192}, (4, 2, 2)),
@@ -59,15 +64,11 @@ def shape(sizing: Sizing) -> tuple[int, int, int]:
         ("nothing known", ModelFacts(), None, {}, (1, 1, 1)),
         ("on the CPU", LLAMA_8B, None, {"max_gpus": 0}, (1, 1, 1)),
         ("heads not known: one GPU is all that is surely legal", ModelFacts(weights_bytes=4 * GIB), 8, {}, (1, 1, 1)),
-        ("a split 4-bit group is passed over",
-         ModelFacts(attention_heads=64, kv_heads=8, head_dim=128, layers=1, intermediate_size=29568, quantization="awq",
-                    weights_bytes=160 * GIB), 80, {"gpus_per_node": 8, "pipeline": 1}, (1, 1, 1)),
+        ("a size that cuts 4-bit groups is passed over", AWQ, 80, {"gpus_per_node": 8}, (1, 2, 1)),
+        ("but taken where nothing else fits", AWQ, 80, {"gpus_per_node": 8, "pipeline": 1}, (2, 1, 1)),
     ],
 )  # fmt: skip
 def test_auto(what: str, facts: ModelFacts, memory: int | None, more: dict[str, Any], layout: tuple[int, ...]) -> None:
-    if "4-bit" in what:  # 1, 2 and 4 cut no group but are too small; 8 would fit and cut one
-        assert "ImpossibleFit" == refused(facts, memory, **{"tensor": "Auto"} | more).reason
-        return
     assert shape(auto(facts, memory, **more)) == layout, what
 
 
@@ -164,6 +165,12 @@ def test_32_bit_checkpoints_are_loaded_with_16_bits() -> None:
     )
 
 
+def test_an_8_bit_cache_holds_twice_as_much() -> None:
+    full, half = sized(LLAMA_8B, 24).kv_cache_tokens, sized(LLAMA_8B, 24, kv_bits=8.0).kv_cache_tokens
+    assert full is not None
+    assert half in (2 * full, 2 * full + 1)
+
+
 def test_mla_keeps_little() -> None:
     sizing = auto(MLA, 141, gpus_per_node=8)
     assert shape(sizing) == (8, 1, 1)
@@ -250,12 +257,12 @@ def test_every_request_is_sized_or_refused_in_words(request: SizingRequest) -> N
 def test_more_gpu_memory_never_needs_more_gpus(request: SizingRequest, more: int) -> None:
     if request.gpu_memory_bytes is None or request.engine != "VLLM":
         return
-    larger = replace(request, gpu_memory_bytes=request.gpu_memory_bytes + more * GIB)
-    firm = replace(request, firm_length=True, max_model_len=request.max_model_len or 2048)
+    facts = request.facts.model_copy(update={"quantization": None})
+    firm = replace(request, facts=facts, firm_length=True, max_model_len=request.max_model_len or 2048)
     try:
         before = size(firm)
     except InvalidSpec:
         return
-    after = size(replace(larger, firm_length=True, max_model_len=firm.max_model_len))
+    after = size(replace(firm, gpu_memory_bytes=request.gpu_memory_bytes + more * GIB))
     tight = any(line.startswith("Tight") for line in before.explanation)
     assert tight or after.gpus <= before.gpus

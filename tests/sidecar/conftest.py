@@ -185,10 +185,10 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 @pytest.fixture
 def hub(serve: Serve) -> Hub:
-    """A running Hub with an empty repository org/tiny, and its CDN on another host."""
+    """A running Hub with an empty repository org/tiny, and its CDN: the same host, but another origin."""
     hub = Hub()
     hub.url = serve(hub.application())
-    hub.cdn = serve(hub.cdn_application()).replace("127.0.0.1", "localhost")
+    hub.cdn = serve(hub.cdn_application())
     return hub
 
 

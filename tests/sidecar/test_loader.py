@@ -69,6 +69,15 @@ def load(capfd: pytest.CaptureFixture[str]) -> Iterator[Load]:
     os.environ |= environment
 
 
+def secret(folder: Path, **keys: str) -> list[str]:
+    """The option for a mounted Secret with these keys."""
+    mounted = folder / "secret"
+    mounted.mkdir()
+    for key, value in keys.items():
+        (mounted / key).write_text(value)
+    return ["--credentials-dir", str(mounted)]
+
+
 def failure(target: Path) -> Any:
     told = json.loads((target.parent / "termination-log").read_text())
     progress = json.loads((target / ".agentfleet/progress.json").read_text())
@@ -188,8 +197,7 @@ def test_a_short_outage_is_waited_out(load: Load, hub: Any, target: Path) -> Non
 def test_the_token_stays_with_the_hub(load: Load, hub: Any, target: Path, tmp_path: Path) -> None:
     hub.files = {"tiny.gguf": GGUF}
     hub.gated_to = "hf_secret"
-    (tmp_path / "token").write_text("hf_secret\n")
-    log = load(hub, target, "hf://org/tiny/tiny.gguf", "--token-file", str(tmp_path / "token"), "--log-level", "DEBUG")
+    log = load(hub, target, "hf://org/tiny/tiny.gguf", *secret(tmp_path, token="hf_secret\n"), "--log-level", "DEBUG")
     assert "hf_secret" not in log
     assert hub.cdn_tokens == [None]
     for path in target.rglob("*"):
@@ -208,8 +216,7 @@ def test_gated_without_token_names_the_secrets_key(load: Load, hub: Any, target:
 def test_gated_with_the_wrong_token_says_so(load: Load, hub: Any, target: Path, tmp_path: Path) -> None:
     hub.files = {"tiny.gguf": GGUF}
     hub.gated_to = "hf_secret"
-    (tmp_path / "token").write_text("hf_wrong")
-    log = load(hub, target, "hf://org/tiny/tiny.gguf", "--token-file", str(tmp_path / "token"), code=1)
+    log = load(hub, target, "hf://org/tiny/tiny.gguf", *secret(tmp_path, token="hf_wrong"), code=1)
     told = failure(target)
     assert told["reason"] == "ModelGated"
     assert "replace the token" in told["message"]
@@ -223,7 +230,7 @@ def test_gated_with_the_wrong_token_says_so(load: Load, hub: Any, target: Path, 
         ("hf://org/tiny@v9", ("ModelNotFound", "no branch, tag or commit 'v9'")),
         ("hf://org/tiny/absent.gguf", ("ModelNotFound", "no file 'absent.gguf'")),
         ("hf://tiny", ("BadSource", "hf://org/repo[@revision]")),
-        ("ftp://host/file", ("BadSource", "one of hf://")),
+        ("ftp://host/file", ("BadSource", "one of gs://")),
     ],
 )
 def test_permanent_failures(load: Load, hub: Any, target: Path, source: str, told: tuple[str, str]) -> None:

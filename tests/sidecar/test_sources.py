@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from agentfleet.sidecar.credentials import Credentials
 from agentfleet.sidecar.failures import ModelFailed, SourceUnreachable
 from agentfleet.sidecar.sources import open_source
 from agentfleet.sidecar.sources.base import Access, RemoteFile
-from agentfleet.sidecar.sources.huggingface import HubReference, environment, needed, parse, parts_of
+from agentfleet.sidecar.sources.huggingface import HubReference, environment, parse
+from agentfleet.sidecar.sources.selection import needed, parts_of
 from agentfleet.sidecar.transfer import persistently
 
 
@@ -61,7 +63,7 @@ def test_parts_of() -> None:
 
 
 def test_the_token_shows_nowhere() -> None:
-    access = Access(Path("/scratch"), token="hf_secret")
+    access = Access(Path("/scratch"), Credentials({"token": "hf_secret"}))
     assert "hf_secret" not in repr(access)
     assert "hf_secret" not in str(environment(access))
 
@@ -72,9 +74,9 @@ def test_the_library_writes_into_the_cache_only_and_a_mirror_is_not_bypassed() -
     assert environment(Access(Path("/scratch"), endpoint="http://mirror"))["HF_HUB_DISABLE_XET"] == "1"
 
 
-@pytest.mark.parametrize("uri", ["s3://bucket/x", "file:///x", "org/repo", "", "ollama://smollm2"])
+@pytest.mark.parametrize("uri", ["file:///x", "pvc://claim/x", "org/repo", "", "ollama://smollm2"])
 def test_unknown_schemes_name_the_legal_ones(uri: str) -> None:
-    with pytest.raises(ModelFailed, match="one of hf://"):
+    with pytest.raises(ModelFailed, match="one of gs://, hf://, https://, oci://, s3://"):
         open_source(uri, Access(Path("/scratch")))
 
 

@@ -23,11 +23,17 @@
   "VLLM_IMAGE" .Values.engines.vllmImage
   "LLAMA_CPP_IMAGE" .Values.engines.llamaCppImage
   "LLAMA_CPP_GPU_IMAGE" .Values.engines.llamaCppGpuImage
+  "LLAMA_CPP_ROCM_IMAGE" .Values.engines.llamaCppRocmImage
   "OLLAMA_IMAGE" .Values.engines.ollamaImage
   "SIDECAR_IMAGE" (default (include "agentfleet.image" .) .Values.engines.sidecarImage)
   "SIDECAR_IMAGE_PULL_POLICY" (default .Values.image.pullPolicy .Values.engines.sidecarImagePullPolicy)
   "HOST_PATH_ROOT" .Values.policy.hostPathRoot
   "ALLOWED_SERVICE_ACCOUNTS" (join "," .Values.policy.allowedServiceAccounts)
+  "NETWORK_POLICIES" .Values.policy.networkPolicies
+  "MONITORING_NAMESPACES" (join "," .Values.policy.monitoringNamespaces)
+  "DENIED_CIDRS" (join "," .Values.policy.deniedCIDRs)
+  "PROFILES" (toJson .Values.profiles)
+  "PROFILE_DWELL" .Values.operator.profileDwell
   "CLUSTER_DOMAIN" .Values.cluster.domain
   "SITE_LABEL" .Values.cluster.siteLabel
   "DNS_DELAY" .Values.cluster.dnsDelay

@@ -18,7 +18,7 @@ from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
 
 MODELS = {"llama": "llama", "ollama": "acme/slow"}
-RATES = {"llama": Rate(stream_tokens=100), "ollama": Rate(stream_tokens=100)}
+RATE = Rate(streams=0.6, stream_tokens=80, shorts=0.6)
 _SETTLED = 3
 """Streams of each server that must be whole before the next thing happens."""
 
@@ -32,7 +32,7 @@ def flowing(scenario: Scenario) -> Iterator[list[Traffic]]:
         scenario.wait_settled(name, pods=3)
     with ExitStack() as stack:
         yield [
-            stack.enter_context(traffic(stack.enter_context(scenario.address(name)), model, RATES[name], name=name))
+            stack.enter_context(traffic(stack.enter_context(scenario.address(name)), model, RATE, name=name))
             for name, model in MODELS.items()
         ]
 
@@ -44,6 +44,7 @@ def during(scenario: Scenario, flowing: list[Traffic], request: pytest.FixtureRe
         seen.phase = request.node.name.removeprefix("test_")
     _flows_on(scenario, flowing)
     yield
+    print(table(*flowing))  # pytest shows it where something fails
     _flows_on(scenario, flowing)
     for seen in flowing:
         seen.assert_nothing_lost()
@@ -55,7 +56,7 @@ def _flows_on(scenario: Scenario, flowing: list[Traffic]) -> None:
     scenario.until(
         lambda: all(seen.whole(after=since[seen.name]) >= _SETTLED for seen in flowing),
         "every server answers streams",
-        timeout=60,
+        timeout=90,
     )
 
 

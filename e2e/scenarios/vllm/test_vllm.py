@@ -28,11 +28,13 @@ def _served(scenario: Scenario, embedded: EmbeddedCluster) -> Iterator[None]:
     with nodes.provided(embedded, built.packages):
         scenario.kubectl("create", "configmap", "hub", f"--from-file={scenario.folder / 'hub.py'}")
         scenario.apply("hub.yaml")
-        scenario.kubectl("rollout", "status", "deployment/hub", "--timeout=60s", timeout=90)
-        scenario.apply("modelserver.yaml")
-        scenario.wait_ready(NAME, timeout=_START)
-        yield
-        scenario.kubectl("delete", "deployment/hub", "--wait=false")  # the sweep knows pods of ModelServers only
+        try:
+            scenario.kubectl("rollout", "status", "deployment/hub", "--timeout=60s", timeout=90)
+            scenario.apply("modelserver.yaml")
+            scenario.wait_ready(NAME, timeout=_START)
+            yield
+        finally:
+            scenario.kubectl("delete", "deployment/hub", "--wait=false")  # the sweep knows pods of ModelServers only
 
 
 def _exists(scenario: Scenario, pod: str) -> bool:

@@ -32,7 +32,8 @@ CLOSED = (
     "fe80::/10",
     "100.100.100.200/32",  # the same of Alibaba Cloud,
     "168.63.129.16/32",  # of Azure,
-    "fd00:ec2::254/128",  # and of AWS over IPv6
+    "192.0.0.0/24",  # of Oracle Cloud,
+    "fd00:ec2::/32",  # and of AWS over IPv6
 )
 """Addresses that no download and no probe goes to."""
 
@@ -96,23 +97,24 @@ def _of_registry(reference: str, server: ModelServer) -> Destination:
 
 
 def _of_url(url: str) -> Destination:
-    parts = urlsplit(url)
+    wrong = InvalidSpec("InvalidSpec", f"{url}: not an address; legal is https://host[:port], with port 1 to 65535.")
     try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if not parts.hostname or port == 0:
-        raise InvalidSpec("InvalidSpec", f"{url}: not an address; legal is https://host[:port], with port 1 to 65535.")
-    return Destination(parts.hostname, port or _DEFAULT_PORTS[parts.scheme])
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise wrong from error
+    if not host or port == 0:
+        raise wrong
+    return Destination(host, port or _DEFAULT_PORTS[parts.scheme])
 
 
 def _rules(places: Iterable[Destination], own: str, domain: str, closed: Iterable[str]) -> list[Rule]:
     """One rule for each set of peers, in a fixed order; `own` is the namespace of the pods."""
-    networks = [_network(text) for text in closed]
+    networks = [network(text) for text in closed]
     open_ports: set[tuple[str, int]] = set()
     namespaces: set[str] = set()
     for place in places:
-        namespace, only_service = _service(place.host, own, domain)
+        namespace, only_service = _service(place, own, domain)
         if namespace is not None:
             namespaces.add(namespace)
         if not only_service:
@@ -128,22 +130,24 @@ def _rules(places: Iterable[Destination], own: str, domain: str, closed: Iterabl
     return rules
 
 
-def _service(host: str, own: str, domain: str) -> tuple[str | None, bool]:
+def _service(place: Destination, own: str, domain: str) -> tuple[str | None, bool]:
     """The namespace of the Service that a host may be, and whether it can be nothing else.
 
-    NAME and NAME.NAMESPACE may as well be hosts of the nodes' own search domains; what ends in .svc cannot.
+    NAME and NAME.NAMESPACE may as well be hosts of the nodes' own search domains; what ends in .svc cannot. Two labels
+    with the port of HTTPS are taken for a public host such as ghcr.io.
     """
-    if not host or _address(host):
+    if not place.host or _address(place.host):
         return None, False
-    labels = host.rstrip(".").removesuffix(f".{domain}").split(".")
+    labels = place.host.rstrip(".").removesuffix(f".{domain}").split(".")
     if len(labels) > 2 and labels[-1] == "svc":
         return labels[-2], True
-    if len(labels) <= 2:
-        return [own, *labels[1:]][-1], False
-    return None, False
+    if len(labels) == 2 and place.port != HTTPS:
+        return labels[1], False
+    return (own if len(labels) == 1 else None), False
 
 
-def _network(text: str) -> Network:
+def network(text: str) -> Network:
+    """A network of the setting deniedCIDRs, which may be written as any of its addresses."""
     try:
         return ip_network(text, strict=False)
     except ValueError as error:
@@ -162,15 +166,15 @@ def _address(host: str) -> Network | None:
 def _blocks(host: str, closed: Iterable[Network]) -> list[dict[str, Any]]:
     """An ipBlock for the host, or for all addresses of both families, without what is closed."""
     networks: list[Network] = [ip_network(host)] if host else [ip_network("0.0.0.0/0"), ip_network("::/0")]
-    return [block for network in networks if (block := _block(network, closed))]
+    return [block for each in networks if (block := _block(each, closed))]
 
 
-def _block(network: Network, closed: Iterable[Network]) -> dict[str, Any] | None:
-    same = [other for other in closed if other.version == network.version]
-    if any(_covers(other, network) for other in same):
+def _block(wanted: Network, closed: Iterable[Network]) -> dict[str, Any] | None:
+    same = [other for other in closed if other.version == wanted.version]
+    if any(_covers(other, wanted) for other in same):
         return None
-    inside = sorted({str(other) for other in same if _covers(network, other)})
-    return {"ipBlock": {"cidr": str(network)} | ({"except": inside} if inside else {})}
+    inside = sorted({str(other) for other in same if _covers(wanted, other)})
+    return {"ipBlock": {"cidr": str(wanted)} | ({"except": inside} if inside else {})}
 
 
 def _covers(outer: Network, inner: Network) -> bool:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any
 
+from agentfleet.engines.base import node_count
 from agentfleet.objects import FIELD_MANAGER, GROUP, MANAGED_BY, MODEL_SERVER_LABEL, VERSION, Manifest
 from agentfleet.resources.modelserver import ModelServer
 
@@ -19,6 +20,16 @@ APPLIED_ANNOTATION = "agentfleet.dev/applied"
 
 SIDECAR_ANNOTATION = "agentfleet.dev/sidecar-image"
 """Sidecar image that a workload was made with; kept, so that an upgrade of the operator rolls no engine pods."""
+
+
+PER_NODE_LABEL = "agentfleet.dev/per-node"
+"""Label of pods of placement mode PerNode: what their DaemonSet selects by, whatever the revision."""
+
+WORKER_INDEX_LABEL = "leaderworkerset.sigs.k8s.io/worker-index"
+"""Label that LeaderWorkerSet gives to its pods; 0 is the leader, the one pod of a replica that answers requests."""
+
+STRATEGY_ANNOTATION = "agentfleet.dev/rollout"
+"""Surge or NoSurge: what was chosen when the rollout of a revision began, so that it does not turn back half-way."""
 
 
 def digest(data: Any, length: int = 10) -> str:
@@ -40,6 +51,17 @@ def headless_name(server: ModelServer) -> str:
 def workload_name(server: ModelServer, revision: str) -> str:
     """The workload of one revision."""
     return f"{server.name}-model-{revision}"
+
+
+def daemon_set_name(server: ModelServer) -> str:
+    """The DaemonSet of placement mode PerNode: one for all revisions, since it replaces pods node by node."""
+    return f"{server.name}-model"
+
+
+def group_set_name(server: ModelServer, revision: str) -> str:
+    """The LeaderWorkerSet of one revision. At most 48 characters: its StatefulSets, named `NAME` and `NAME-999`, give
+    each pod a label with their name and 11 characters more."""
+    return f"{server.name[:39].rstrip('-')}-{revision}"
 
 
 def files_name(server: ModelServer, content_digest: str) -> str:
@@ -68,8 +90,9 @@ def child_labels(server: ModelServer) -> dict[str, str]:
 
 
 def pod_selector(server: ModelServer) -> str:
-    """Selector of all pods of a ModelServer, for status.selector."""
-    return f"{MODEL_SERVER_LABEL}={server.name}"
+    """Selector of a ModelServer's replicas, for status.selector: of pods that span nodes only the leaders count."""
+    selector = f"{MODEL_SERVER_LABEL}={server.name}"
+    return f"{selector},{WORKER_INDEX_LABEL}=0" if node_count(server) > 1 else selector
 
 
 def child(server: ModelServer, api_version: str, kind: str, name: str, **body: Any) -> Manifest:

@@ -10,14 +10,15 @@ from agentfleet.engines.base import (
     drain_seconds,
     gpu_count,
     gpu_resource,
+    node_count,
     startup_seconds,
 )
 from agentfleet.engines.sources import parse_source, path_in_pod
-from agentfleet.manifests.affinity import node_affinity
 from agentfleet.manifests.loader import STATE_DIR, loader_container, source_access
 from agentfleet.manifests.names import SERVING_LABEL, child_labels
 from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
 from agentfleet.manifests.service import HTTP_PORT
+from agentfleet.manifests.topology import pod_placement
 from agentfleet.manifests.volumes import (
     ADAPTERS_DIR,
     ADAPTERS_LIST_DIR,
@@ -41,7 +42,6 @@ def pod_template(
 ) -> dict[str, Any]:
     """The pod template before spec.podTemplate is laid over it."""
     spec = server.spec
-    placement = spec.placement
     body: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "containers": [_engine_container(server, engine, launch)],
@@ -57,22 +57,13 @@ def pod_template(
     }
     if parse_source(server.model.uri).downloaded:
         body["initContainers"].append(loader_container(server, settings, sidecar_image))
-    affinity = node_affinity(server, settings.site_label)
-    if affinity:
-        body["affinity"] = affinity
-    tolerations = [toleration.dump() for toleration in (placement.tolerations if placement else ())]
-    if gpu_count(engine, server):
-        tolerations.append({"key": gpu_resource(server), "operator": "Exists", "effect": "NoSchedule"})
     optional = {
         "imagePullSecrets": [secret.dump() for secret in spec.image_pull_secrets],
-        "nodeSelector": dict(placement.node_selector or {}) if placement else {},
-        "priorityClassName": placement.priority_class_name if placement else None,
         "runtimeClassName": spec.gpu.runtime_class_name if spec.gpu else None,
-        "schedulerName": placement.scheduler_name if placement else None,
         "serviceAccountName": spec.service_account_name,
-        "tolerations": tolerations,
     }
     body |= {name: value for name, value in optional.items() if value}
+    body |= pod_placement(server, settings.site_label, gpu_resource(server) if gpu_count(engine, server) else None)
     return {"metadata": {"labels": child_labels(server) | {SERVING_LABEL: "true"}}, "spec": body}
 
 
@@ -130,7 +121,7 @@ def _resources(server: ModelServer, engine: Engine) -> dict[str, Any]:
         "requests": dict(wanted.requests or {}) if wanted else {},
         "limits": dict(wanted.limits or {}) if wanted else {},
     }
-    gpus = gpu_count(engine, server)
+    gpus = gpu_count(engine, server) // node_count(server)
     if gpus:
         resources["requests"][gpu_resource(server)] = str(gpus)
         resources["limits"][gpu_resource(server)] = str(gpus)

@@ -9,10 +9,11 @@ from typing import Any
 
 from agentfleet.engines.sources import parse_source
 from agentfleet.errors import InvalidSpec
-from agentfleet.manifests.affinity import node_affinity
+from agentfleet.manifests.egress import network
 from agentfleet.manifests.names import child_labels
 from agentfleet.manifests.pod import PROBE_PERIOD, SIDECAR_PORT
 from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
+from agentfleet.manifests.topology import pod_placement
 from agentfleet.resources.external import External
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.settings import Settings
@@ -22,6 +23,9 @@ CREDENTIALS_DIR = "/var/run/agentfleet/credentials"
 CA_DIR = "/var/run/agentfleet/ca"
 _MOUNTED = {"ca": CA_DIR, "credentials": CREDENTIALS_DIR}
 _STOP_SECONDS = 5
+_API_SERVER = "--deny-cidr=$(KUBERNETES_SERVICE_HOST)"
+"""kubelet puts the address in, in every pod, without service links too."""
+
 _KINDS = {"External": "OpenAI", "FoundryLocal": "FoundryLocal"}
 
 
@@ -31,7 +35,6 @@ def prober_template(server: ModelServer, settings: Settings, sidecar_image: str)
     if external is None:
         raise InvalidSpec("InvalidSpec", f"external (with url) is required for engine {server.spec.engine}.")
     spec = server.spec
-    placement = spec.placement
     body: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "containers": [_container(server, external, settings, sidecar_image)],
@@ -39,14 +42,9 @@ def prober_template(server: ModelServer, settings: Settings, sidecar_image: str)
         "securityContext": POD_SECURITY,
         "terminationGracePeriodSeconds": _STOP_SECONDS,
     }
-    optional = {
-        "affinity": node_affinity(server, settings.site_label),
+    optional = pod_placement(server, settings.site_label, None) | {
         "imagePullSecrets": [secret.dump() for secret in spec.image_pull_secrets],
-        "nodeSelector": dict(placement.node_selector or {}) if placement else {},
-        "priorityClassName": placement.priority_class_name if placement else None,
-        "schedulerName": placement.scheduler_name if placement else None,
         "serviceAccountName": spec.service_account_name,
-        "tolerations": [toleration.dump() for toleration in (placement.tolerations if placement else ())],
         "volumes": _volumes(external),
     }
     body |= {name: value for name, value in optional.items() if value}
@@ -95,7 +93,8 @@ def _arguments(server: ModelServer, external: External, settings: Settings) -> l
         *(["--discover"] if discover else []),
         *([f"--credentials-dir={CREDENTIALS_DIR}"] if auth and auth.secret_name else []),
         *([f"--ca-bundle={CA_DIR}/ca.crt"] if auth and auth.ca_bundle else []),
-        *(f"--deny-cidr={network}" for network in settings.denied_cidrs),
+        _API_SERVER,
+        *(f"--deny-cidr={network(text)}" for text in settings.denied_cidrs),
     ]
 
 

@@ -1,30 +1,25 @@
-"""The workload of a ModelServer: one Deployment for each revision. Pure.
+"""The pods of a ModelServer as one spec makes them: the finished template, and the revision it is called by. Pure.
 
-A revision is a digest of the finished pod template, so a Deployment's template never changes: a changed spec is a new
-Deployment, and planning/rollout.py moves the pods over.
+A revision is a digest of the finished pod template: a changed spec is a new revision. Which kind of workload runs it is
+said in manifests/kinds.py.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.engines import ENGINES
-from agentfleet.engines.base import Launch, startup_seconds
+from agentfleet.engines.base import Launch, node_count
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.affinity import affinity_problems
 from agentfleet.manifests.canonical import finish
+from agentfleet.manifests.group import check_group
 from agentfleet.manifests.limits import violations
 from agentfleet.manifests.loader import LOADER
 from agentfleet.manifests.merge import overlay, shape_problems
-from agentfleet.manifests.names import (
-    REVISION_LABEL,
-    SIDECAR_ANNOTATION,
-    child,
-    child_labels,
-    digest,
-    workload_name,
-)
+from agentfleet.manifests.names import child_labels, digest
 from agentfleet.manifests.pod import ENGINE, SIDECAR, model_path, pod_template
-from agentfleet.objects import MODEL_SERVER_LABEL, Manifest
+from agentfleet.manifests.prober import prober_template
+from agentfleet.manifests.topology import placement_mode
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.pods import PodTemplate
 from agentfleet.settings import Settings
@@ -36,7 +31,8 @@ class Workload:
 
     revision: str
     template: dict[str, Any]
-    launch: Launch
+    launch: Launch | None
+    """How the engine is started; None for engines outside the cluster, whose pod only watches them."""
 
 
 def workload(server: ModelServer, settings: Settings) -> Workload:
@@ -44,45 +40,36 @@ def workload(server: ModelServer, settings: Settings) -> Workload:
 
     The sidecar's image is left out of the revision: an upgrade of the operator alone must not restart engines.
     """
+    launch = None if server.is_external else _launch(server, settings)
+    _check_shapes(server)
+    if launch is None:
+        template = prober_template(server, settings, sidecar_image="")
+    else:
+        engine = ENGINES[server.spec.engine]
+        template = _merged(server, pod_template(server, engine, launch, settings, sidecar_image=""))
+    finish(template)
+    forbidden = list(violations(template, settings))
+    if forbidden:
+        raise InvalidSpec("NotAllowed", "; ".join(forbidden) + ".")
+    return Workload(revision=digest(_identity(server, template), 8), template=template, launch=launch)
+
+
+def _identity(server: ModelServer, template: dict[str, Any]) -> dict[str, Any]:
+    """All that makes other pods of a template, so that no two kinds of workload ever have the same revision."""
+    if server.is_external or (node_count(server) == 1 and placement_mode(server) != "PerNode"):
+        return template
+    return {"mode": placement_mode(server), "nodes": node_count(server), "template": template}
+
+
+def _launch(server: ModelServer, settings: Settings) -> Launch:
     engine = ENGINES[server.spec.engine]
     launch = engine.launch(server, model_path(server), settings)
     problems = list(engine.problems(server, launch.image))
     if problems:
         raise InvalidSpec("BadFlag", "; ".join(problems) + ".")
-    _check_shapes(server)
-    template = _merged(server, pod_template(server, engine, launch, settings, sidecar_image=""))
-    finish(template)
-    forbidden = list(violations(template, settings))
-    if forbidden:
-        raise InvalidSpec("NotAllowed", "; ".join(forbidden) + ".")
-    return Workload(revision=digest(template, 8), template=template, launch=launch)
-
-
-def deployment(server: ModelServer, work: Workload, sidecar_image: str) -> Manifest:
-    """The Deployment of one revision, without replicas: those are written through /scale."""
-    labels = {MODEL_SERVER_LABEL: server.name, REVISION_LABEL: work.revision}
-    template = overlay(work.template, {"metadata": {"labels": labels}})
-    template["spec"] = template["spec"] | {
-        "initContainers": [
-            container if container.get("image") else container | {"image": sidecar_image}
-            for container in template["spec"]["initContainers"]
-        ]
-    }
-    manifest = child(
-        server,
-        "apps/v1",
-        "Deployment",
-        workload_name(server, work.revision),
-        spec={
-            "progressDeadlineSeconds": startup_seconds(server) + 60,
-            "revisionHistoryLimit": 1,
-            "selector": {"matchLabels": labels},
-            "template": template,
-        },
-    )
-    manifest["metadata"]["labels"] |= {REVISION_LABEL: work.revision}
-    manifest["metadata"]["annotations"][SIDECAR_ANNOTATION] = sidecar_image
-    return manifest
+    if node_count(server) > 1:
+        check_group(server)
+    return launch
 
 
 def _wish(over: PodTemplate) -> dict[str, Any]:

@@ -37,7 +37,8 @@ def cold_start(before: ColdStart | None, pods: Iterable[Manifest]) -> ColdStart 
 
 def _sample(pod: Manifest) -> ColdStartSample | None:
     status = pod.get("status", {})
-    statuses = {each["name"]: each for each in (*status.get("initContainerStatuses", ()), *status["containerStatuses"])}
+    containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
+    statuses = {each["name"]: each for each in containers}
     engine, loader = statuses.get(ENGINE), statuses.get(LOADER)
     if engine is None or engine.get("restartCount") or (loader and loader.get("restartCount")):
         return None

@@ -130,9 +130,7 @@ def _loader_failed(view: PodView) -> Failure | None:
         said = json.loads(ended.get("message", ""))
         return Failure(said["reason"] if said["reason"] in HINTS else "EngineDied", str(said["message"]))
     except (ValueError, KeyError, TypeError):
-        return Failure(
-            "EngineDied", f"The loader ended with exit code {ended.get('exitCode')}: {_last_words(ended)}"
-        )
+        return Failure("EngineDied", f"The loader ended with exit code {ended.get('exitCode')}: {_last_words(ended)}")
 
 
 def _engine_ended(view: PodView) -> Failure | None:

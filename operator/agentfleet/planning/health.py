@@ -7,22 +7,22 @@ revision may serve (Ready) while its successor is stuck (Stalled).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
-from agentfleet.engines import ENGINES
-from agentfleet.engines.base import startup_seconds
 from agentfleet.errors import InvalidSpec, NotReady
 from agentfleet.manifests.names import REVISION_LABEL, pod_selector, url
-from agentfleet.manifests.pod import ENGINE
-from agentfleet.objects import Manifest
-from agentfleet.planning.failures import Failure, PodView, failure, is_ready, workload_failure
-from agentfleet.planning.models import engine_version, served_models
+from agentfleet.planning.causes import cause_of, has_started, known_reason, model_failed
+from agentfleet.planning.coldstart import cold_start
+from agentfleet.planning.failures import Failure, is_ready
+from agentfleet.planning.models import engine_version, loader_models, served_models, sources_told
 from agentfleet.planning.observed import Observed
+from agentfleet.planning.plan import Plan
+from agentfleet.planning.preparation import Preparation
+from agentfleet.planning.questions import changes_by_itself
 from agentfleet.resources.conditions import (
-    HINTS,
     MODEL_READY,
     READY,
     RECONCILING,
@@ -73,15 +73,16 @@ def assess(
     server: ModelServer,
     before: ModelServerStatus,
     observed: Observed,
-    revision: str,
+    plan: Plan,
     settings: Settings,
     now: datetime,
 ) -> Assessment:
     """The status of a ModelServer whose plan has been carried out."""
-    numbers = _count(server, observed, revision)
+    revision = plan.revision
+    numbers = _count(plan, observed)
     converged = numbers.rolled_out or (before.revision == revision and not numbers.old)
     models = served_models(server, before, observed, revision)
-    cause = _cause(server, observed, revision, settings, now) or _model_failed(models)
+    cause = cause_of(server, observed, revision, settings, now) or model_failed(models)
     wanted = _ready(numbers, converged=converged, cause=cause, old=before.revision)
     if cause and not cause.transient and not (converged and wanted[READY][0] == "True"):
         wanted[STALLED] = ("True", cause.reason, explain(cause.reason, cause.message))
@@ -97,18 +98,23 @@ def assess(
     status = before.model_copy(
         update={
             "observed_generation": server.generation,
-            "url": url(server, settings.cluster_domain),
+            "url": server.spec.external.url if server.spec.external else url(server, settings.cluster_domain),
             "selector": pod_selector(server),
             "replicas": numbers.pods,
             "ready_replicas": numbers.ready,
             "updated_replicas": numbers.updated,
             "revision": revision if converged else before.revision,
+            "rollout": plan.rollout,
             "models": models,
             "engine_version": engine_version(before, observed, revision),
+            "cold_start": cold_start(before.cold_start, observed.pods),
+            "sources": sources_told(server, before, observed, revision, now),
             "conditions": merge_conditions(before.conditions, wanted, server.generation, now),
         }
     )
-    if server.replicas == 0 or (numbers.rolled_out and all(model.state == "Ready" for model in models)):
+    if changes_by_itself(server):
+        return Assessment(status, _RARE_LOOKS if numbers.ready else _look_again(observed, now))
+    if numbers.wanted == 0 or (numbers.rolled_out and all(model.state == "Ready" for model in models)):
         return Assessment(status, None)
     return Assessment(status, _RARE_LOOKS if numbers.rolled_out else _look_again(observed, now))
 
@@ -136,6 +142,23 @@ def stalled(
     )
 
 
+def blocked(
+    before: ModelServerStatus, observed: Observed, preparation: Preparation, generation: int, now: datetime
+) -> ModelServerStatus:
+    """The status while the model's files are read or the cache is filled; pods of a former spec go on serving."""
+    found = preparation.failure
+    if found is not None and not found.transient:
+        return stalled(before, observed, InvalidSpec(found.reason, found.message), generation, now)
+    reason = found.reason if found else "PreparingModel"
+    message = found.message if found else preparation.blocked or ""
+    status = waiting(before, NotReady(reason, message.removesuffix("."), after=_LATER_LOOKS), generation, now)
+    models = loader_models(preparation.server, observed)
+    ready = sum(is_ready(pod) for pod in observed.pods)
+    return status.model_copy(
+        update={"models": models or before.models, "replicas": len(observed.pods), "ready_replicas": ready}
+    )
+
+
 def waiting(before: ModelServerStatus, error: NotReady, generation: int, now: datetime) -> ModelServerStatus:
     """The status while something has to pass first; what was said of requests before still holds."""
     message = explain(error.reason, f"{error.message}.")
@@ -160,17 +183,18 @@ def _look_again(observed: Observed, now: datetime) -> float:
     return min(_LATER_LOOKS, max(_FIRST_LOOKS, max(ages, default=0.0) / 10))
 
 
-def _count(server: ModelServer, observed: Observed, revision: str) -> _Numbers:
+def _count(plan: Plan, observed: Observed) -> _Numbers:
     mine = [pod for pod in observed.pods if "deletionTimestamp" not in pod["metadata"]]
-    new = [pod for pod in mine if pod["metadata"].get("labels", {}).get(REVISION_LABEL) == revision]
+    new = [pod for pod in mine if pod["metadata"].get("labels", {}).get(REVISION_LABEL) == plan.revision]
     return _Numbers(
-        wanted=server.replicas,
+        # Until the number of nodes is known, at least one pod is waited for.
+        wanted=plan.wanted if plan.wanted is not None else max(1, len(mine)),
         pods=len(mine),
         ready=sum(is_ready(pod) for pod in mine),
         updated=len(new),
         updated_ready=sum(is_ready(pod) for pod in new),
-        started=sum(_has_started(pod) for pod in mine),
-        old=len(mine) - len(new) + sum(seen.replicas for seen in observed.workloads if seen.revision != revision),
+        started=sum(has_started(pod) for pod in mine),
+        old=len(mine) - len(new) + sum(seen.replicas for seen in observed.workloads if seen.revision != plan.revision),
     )
 
 
@@ -200,7 +224,7 @@ def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[Co
         return "Unknown", "ScaledToZero", "No pods are wanted."
     failed = next((model for model in models if model.state == "Failed"), None)
     if failed:
-        reason = _known(failed.reason)
+        reason = known_reason(failed.reason)
         return "False", reason, explain(reason, f"{failed.name}: {failed.message or 'failed.'}")
     waiting = next((model for model in models if model.state != "Ready"), None)
     if waiting is None and models:
@@ -208,67 +232,6 @@ def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[Co
     if waiting and waiting.state == "Downloading":
         return "Unknown", "Downloading", f"{waiting.name}: {waiting.progress_percent or 0} % is there."
     return "Unknown", "LoadingModel", f"{waiting.name if waiting else 'The model'} is being loaded."
-
-
-def _cause(server: ModelServer, observed: Observed, revision: str, settings: Settings, now: datetime) -> Failure | None:
-    """Why the newest revision does not serve as wanted: the first cause of its first troubled pod."""
-    engine = ENGINES[server.spec.engine]
-    for manifest in observed.deployments:
-        if manifest["metadata"].get("labels", {}).get(REVISION_LABEL) == revision:
-            found = workload_failure(manifest)
-            if found:
-                return found
-    for pod in observed.pods:
-        if pod["metadata"].get("labels", {}).get(REVISION_LABEL) != revision or "deletionTimestamp" in pod["metadata"]:
-            continue
-        found = failure(PodView(pod, engine, observed.mount_failures.get(pod["metadata"]["name"])))
-        late = _late(server, pod, now)
-        if found and found.reason == "Unschedulable":
-            found = _no_such_site(server, observed, settings) or found
-        if found and found.transient and late:
-            return Failure(found.reason, found.message)
-        if found or late:
-            return found or late
-    return None
-
-
-def _model_failed(models: tuple[ServedModel, ...]) -> Failure | None:
-    failed = next((model for model in models if model.state == "Failed"), None)
-    if failed is None:
-        return None
-    return Failure(_known(failed.reason), f"{failed.name}: {failed.message or 'failed.'}")
-
-
-def _known(reason: str | None) -> str:
-    return reason if reason in HINTS else "EngineDied"
-
-
-def _late(server: ModelServer, pod: Manifest, now: datetime) -> Failure | None:
-    if is_ready(pod) or _has_started(pod):
-        return None
-    started = datetime.fromisoformat(pod["metadata"]["creationTimestamp"])
-    budget = startup_seconds(server)
-    if now - started < timedelta(seconds=budget):
-        return None
-    return Failure("ProbeTimeout", f"Pod {pod['metadata']['name']} has not answered within {budget} s.")
-
-
-def _has_started(pod: Manifest) -> bool:
-    statuses = pod.get("status", {}).get("containerStatuses", ())
-    mine = [status for status in statuses if status["name"] == ENGINE]
-    return any(status.get("started") or status.get("restartCount") for status in mine)
-
-
-def _no_such_site(server: ModelServer, observed: Observed, settings: Settings) -> Failure | None:
-    sites = server.spec.placement.sites if server.spec.placement else ()
-    if not sites or observed.sites is None or observed.sites & set(sites):
-        return None
-    known = ", ".join(sorted(observed.sites)) or "none"
-    return Failure(
-        "Unschedulable",
-        f"No node has {settings.site_label} = {' or '.join(sites)}; sites that there are: {known}.",
-        transient=True,
-    )
 
 
 def status_of(manifest: Mapping[str, Any]) -> ModelServerStatus:

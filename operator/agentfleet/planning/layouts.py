@@ -41,7 +41,9 @@ def layouts(request: SizingRequest) -> tuple[Layout, ...]:
     Tensor parallelism inside a node comes first, since it also shortens answers; stages are added to the widest one.
     """
     tensors, pipelines = _tensors(request), _pipelines(request)
-    pairs = [(tensor, pipelines[0]) for tensor in tensors] + [(tensors[-1], stages) for stages in pipelines[1:]]
+    widest = {max(tensors), max((tensor for tensor in tensors if not tensor_doubt(request.facts, tensor)), default=1)}
+    pairs = [(tensor, pipelines[0]) for tensor in tensors]
+    pairs += [(tensor, stages) for stages in pipelines[1:] for tensor in sorted(widest & set(tensors))]
     legal = tuple(
         Layout(tensor, pipeline, nodes_of(request, tensor, pipeline))
         for tensor, pipeline in pairs
@@ -69,8 +71,7 @@ def _tensors(request: SizingRequest) -> tuple[int, ...]:
         return (request.tensor,)
     if on_cpu(request):
         return (1,)
-    sizes = legal_tensor_sizes(request.facts, _widest(request)) or (1,)
-    return tuple(size for size in sizes if size == 1 or tensor_doubt(request.facts, size) is None)
+    return legal_tensor_sizes(request.facts, _widest(request)) or (1,)
 
 
 def _pipelines(request: SizingRequest) -> tuple[int, ...]:

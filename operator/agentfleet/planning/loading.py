@@ -5,15 +5,13 @@ of it. A failed Job is made anew after a while: its cause may have gone without 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import ValidationError
-
 from agentfleet.engines.sources import parse_source
-from agentfleet.manifests.loader import inspect_job, load_job
+from agentfleet.manifests.loader import LOADER, inspect_job, load_job
 from agentfleet.manifests.service import cache_claim
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.failures import Failure, loader_failure
@@ -56,9 +54,10 @@ def inspection(server: ModelServer, observed: Observed, settings: Settings, occa
     job = inspect_job(server, settings, occasion)
     live = _live(job, observed)
     if live is not None and _succeeded(live):
-        said = _last_message(live, observed)
-        if said is not None:
-            return Inspection(source=_source(server, said, now))
+        for pod in _pods(job, observed):
+            source = source_found(server, pod.get("status", {}).get("containerStatuses", ()), now)
+            if source:
+                return Inspection(source=source)
         # Its pod is gone, and with it what it found.
         return Inspection(loading=Loading(delete=((key_of(job), live["metadata"]["uid"]),), done=False))
     return Inspection(loading=_progress([job], observed, now))
@@ -174,36 +173,20 @@ def _why_stuck(job: Manifest, observed: Observed) -> Failure | None:
     return next((failure for failure in found if failure), None)
 
 
-def _last_message(job: Manifest, observed: Observed) -> dict[str, Any] | None:
-    for pod in _pods(job, observed):
-        for container in pod.get("status", {}).get("containerStatuses", ()):
-            ended = container.get("state", {}).get("terminated", {})
-            if ended.get("exitCode") == 0:
-                return said_at_the_end(ended)
+def source_found(server: ModelServer, containers: Iterable[Mapping[str, Any]], now: datetime) -> SourceFacts | None:
+    """What a loader among `containers` (statuses) wrote when it was done; None where none did."""
+    for container in containers:
+        ended = container.get("state", {}).get("terminated", {})
+        if container["name"] == LOADER and ended.get("exitCode") == 0:
+            try:
+                said = json.loads(ended.get("message", ""))
+                return SourceFacts(
+                    uri=server.model.uri,
+                    revision=str(said["revision"])[:256] if said.get("revision") else None,
+                    facts=ModelFacts.model_validate(said["facts"]) if said.get("facts") else None,
+                    checked_at=timestamp(now),
+                )
+            except (ValueError, AttributeError, TypeError):
+                # An older loader, or one that was cut short: nothing is known from it.
+                return None
     return None
-
-
-def said_at_the_end(ended: dict[str, Any]) -> dict[str, Any] | None:
-    """What a loader wrote when it was done; None where that is not readable."""
-    try:
-        said = json.loads(ended.get("message", ""))
-    except ValueError:
-        return None
-    return said if isinstance(said, dict) else None
-
-
-def _source(server: ModelServer, said: dict[str, Any], now: datetime) -> SourceFacts:
-    return SourceFacts(
-        uri=server.model.uri,
-        revision=str(said["revision"])[:256] if said.get("revision") else None,
-        facts=facts_of(said),
-        checked_at=timestamp(now),
-    )
-
-
-def facts_of(said: dict[str, Any]) -> ModelFacts | None:
-    """The facts in a loader's last word; None where it tells none, or none that can be."""
-    try:
-        return ModelFacts.model_validate(said["facts"]) if said.get("facts") else None
-    except ValidationError:
-        return None

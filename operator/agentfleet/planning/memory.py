@@ -9,9 +9,6 @@ from agentfleet.planning.parallel import is_mla
 from agentfleet.planning.quantization import checkpoint_bits, file_bits
 from agentfleet.resources.facts import ModelFacts
 
-KV_BITS = {"f16": 16.0, "bf16": 16.0, "fp8": 8.0, "q8_0": 8.5, "q4_0": 4.5}
-"""Bits of one element of the KV cache, by the engines' names for its type."""
-
 _GATED = ("llama", "mistral", "mixtral", "phi3", "qwen2", "qwen3")
 """Architectures whose every parameter the formula below counts: grouped-query attention, gated feed-forward layers."""
 

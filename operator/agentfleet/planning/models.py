@@ -1,14 +1,16 @@
 """status.models and status.engineVersion: from what the sidecars say, kept while nobody is asked. Pure."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
 
 from agentfleet.manifests.names import REVISION_LABEL
+from agentfleet.planning.loading import source_found
 from agentfleet.planning.observed import Observed
 from agentfleet.resources.modelserver import ModelServer
-from agentfleet.resources.modelserver_status import ModelServerStatus, ServedModel
+from agentfleet.resources.modelserver_status import ModelServerStatus, ServedModel, SourceFacts
 
 _ORDER = ("Failed", "Pending", "Downloading", "Verifying", "Loading", "Ready")
 
@@ -28,6 +30,33 @@ def served_models(
     if before.models and before.revision == revision:
         return before.models
     return (ServedModel(name=server.model_name, state="Pending"),)
+
+
+def loader_models(server: ModelServer, observed: Observed) -> tuple[ServedModel, ...]:
+    """The model as the Jobs that load it say; the one that is least far speaks for all. Empty while none answers."""
+    names = [pod["metadata"]["name"] for pod in observed.loader_pods]
+    told = [model for name in names if name in observed.sidecars for model in _models(observed.sidecars[name])]
+    if not told:
+        return ()
+    least = min(told, key=lambda model: (_ORDER.index(model.state), model.progress_percent or 0))
+    return (least.model_copy(update={"name": server.model_name}),)
+
+
+def sources_told(
+    server: ModelServer, before: ModelServerStatus, observed: Observed, revision: str, now: datetime
+) -> tuple[SourceFacts, ...]:
+    """What is known of sources, with what the loaders in the pods of this revision found beside the download."""
+    known = {source.uri: source for source in before.sources}
+    if server.is_external or server.model.update or server.model.uri in known:
+        return before.sources
+    for pod in observed.pods:
+        if pod["metadata"].get("labels", {}).get(REVISION_LABEL) != revision:
+            continue
+        source = source_found(server, pod.get("status", {}).get("initContainerStatuses", ()), now)
+        if source:
+            known[source.uri] = source
+            break
+    return tuple(known[uri] for uri in sorted(known))
 
 
 def engine_version(before: ModelServerStatus, observed: Observed, revision: str) -> str | None:

@@ -1,17 +1,35 @@
 """ModelServer + what there is → what to apply, scale and delete. Pure."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from agentfleet.engines import ENGINES
-from agentfleet.engines.base import gpu_count
-from agentfleet.manifests.names import SIDECAR_ANNOTATION
-from agentfleet.manifests.service import files_config_map, services
-from agentfleet.manifests.workload import Workload, deployment, workload
-from agentfleet.objects import Key, Manifest, key_of
-from agentfleet.planning.observed import Observed
-from agentfleet.planning.rollout import pace, replicas_by_workload
+from agentfleet.engines.base import gpu_count, gpu_resource, node_count
+from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.kinds import DAEMON_SET, Extent, workload_key, workload_manifest
+from agentfleet.manifests.names import REVISION_LABEL, SIDECAR_ANNOTATION
+from agentfleet.manifests.policy import loader_network_policy, network_policy, pod_disruption_budget
+from agentfleet.manifests.service import adapters_config_map, files_config_map, services
+from agentfleet.manifests.topology import pod_placement
+from agentfleet.manifests.workload import Workload, workload
+from agentfleet.objects import KINDS, Key, Manifest, key_of
+from agentfleet.planning.demands import demand_of
+from agentfleet.planning.hardware import room
+from agentfleet.planning.observed import Observed, ObservedWorkload, not_in
+from agentfleet.planning.rollout import (
+    Begun,
+    Pace,
+    daemon_set_may_go,
+    pace,
+    replicas_beside_daemon_set,
+    replicas_by_workload,
+)
 from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import RolloutPace
 from agentfleet.settings import Settings
+
+_MISSING_RETRY = 30.0
+"""Seconds between looks whether an optional kind has come; its CRD is not watched."""
 
 
 @dataclass(frozen=True)
@@ -22,52 +40,177 @@ class Plan:
     apply: tuple[Manifest, ...]
     """Children as they shall be, in the order in which they are made."""
     scale: dict[Key, int] = field(default_factory=dict)
-    """Workloads that exist and the pods that they shall have now."""
+    """Workloads that exist and the replicas that they shall have now."""
     delete: tuple[tuple[Key, str], ...] = ()
     """Children that are not wanted any more, with their uid."""
+    wanted: int | None = 0
+    """Replicas that shall serve in the end; of PerNode the nodes that fit, None until that is known."""
+    rollout: RolloutPace | None = None
+    """How old pods are being replaced; None where there are none."""
 
 
 def plan(server: ModelServer, observed: Observed, settings: Settings) -> Plan:
-    """The plan for one ModelServer; InvalidSpec where its spec cannot become pods."""
+    """The plan for one ModelServer, resolved; InvalidSpec where its spec cannot become pods."""
     work = workload(server, settings)
-    targets = _targets(server, work, observed)
-    live = {manifest["metadata"]["name"]: manifest for manifest in observed.deployments}
-    newest = _newest_deployment(server, work, live, settings)
-    # Always there, so that no apply of the template can ever reset the number; changes of it alone go through /scale.
-    newest["spec"]["replicas"] = targets[work.revision]
-    files = files_config_map(server)
-    wanted = [*services(server, work.launch.port), *([files] if files else []), newest]
+    key = workload_key(server, work.revision)
+    _check_served(key.kind, observed)
+    current = next((seen for seen in observed.workloads if (seen.key, seen.revision) == (key, work.revision)), None)
+    # The DaemonSet that is to be changed is no other workload: its controller replaces its pods.
+    old = [seen for seen in observed.workloads if seen.key != key]
+    rolling = any(seen.replicas or seen.pods for seen in old) or _is_changing(key, work.revision, observed)
+    how, rollout = _pace(server, work, observed, current, settings)
+    if key.kind == DAEMON_SET:
+        daemon = next((seen for seen in observed.workloads if seen.key == key), None)
+        targets = replicas_beside_daemon_set(current, old, how)
+        extent = _daemon_extent(how, observed)
+        wanted = daemon.replicas if daemon is not None and daemon.known else None
+    else:
+        numbered = [seen for seen in (current, *old) if seen is not None and seen.kind != DAEMON_SET]
+        targets = replicas_by_workload(server.replicas, work.revision, numbered, how)
+        extent = Extent(replicas=targets[work.revision])
+        wanted = server.replicas
+    strategy = rollout.strategy if rolling and _is_chosen(server) else None
+    newest = workload_manifest(server, work, _sidecar_image(key, work, observed, settings), extent, strategy)
+    children = [*_companions(server, work, observed, settings), newest]
+    leaving = [seen for seen in old if _may_go(seen, server.replicas, current, how)]
     return Plan(
         revision=work.revision,
-        apply=tuple(wanted),
+        apply=tuple(children),
         scale={
-            Key("Deployment", server.namespace, seen.name): targets.get(seen.revision, 0) for seen in observed.workloads
+            seen.key: targets.get(seen.revision, 0)
+            for seen in (current, *old)
+            if seen is not None and seen.kind != DAEMON_SET
         },
-        delete=_unwanted(wanted, observed),
+        delete=(*((seen.key, seen.uid) for seen in leaving), *_unwanted(children, observed, old, leaving)),
+        wanted=wanted,
+        rollout=rollout if rolling else None,
     )
 
 
-def _targets(server: ModelServer, work: Workload, observed: Observed) -> dict[str, int]:
-    gpus = gpu_count(ENGINES[server.spec.engine], server)
-    return replicas_by_workload(server.replicas, work.revision, observed.workloads, pace(server.replicas, gpus))
+def asks_for_nodes(server: ModelServer, observed: Observed, settings: Settings) -> bool:
+    """Whether the plan depends on Observed.nodes: a rollout whose pace follows free GPUs, or pods on every node."""
+    revision = workload(server, settings).revision
+    key = workload_key(server, revision)
+    if key.kind == DAEMON_SET:
+        return True
+    return _is_chosen(server) and any(seen.key != key and (seen.replicas or seen.pods) for seen in observed.workloads)
 
 
-def _newest_deployment(server: ModelServer, work: Workload, live: dict[str, Manifest], settings: Settings) -> Manifest:
-    manifest = deployment(server, work, settings.sidecar_image)
-    existing = live.get(manifest["metadata"]["name"])
-    if existing is None:
-        return manifest
-    made_with = existing["metadata"].get("annotations", {}).get(SIDECAR_ANNOTATION, settings.sidecar_image)
-    return deployment(server, work, made_with)
+def _check_served(kind: str, observed: Observed) -> None:
+    if KINDS[kind].optional and kind not in observed.served:
+        name = f"{KINDS[kind].plural}.{KINDS[kind].group}"
+        raise InvalidSpec(
+            "LeaderWorkerSetMissing",
+            f"parallelism.nodes is above 1, and the API server does not serve {name} ({KINDS[kind].version}).",
+            after=_MISSING_RETRY,
+        )
 
 
-def _unwanted(wanted: list[Manifest], observed: Observed) -> tuple[tuple[Key, str], ...]:
-    """Old workloads once they are empty, and Services and ConfigMaps that no spec asks for."""
-    kept = {key_of(manifest) for manifest in wanted}
-    empty = {seen.name for seen in observed.workloads if not seen.replicas and not seen.pods}
-    old = [manifest for manifest in observed.deployments if key_of(manifest) not in kept]
-    gone = [manifest for manifest in old if manifest["metadata"]["name"] in empty]
-    gone += [manifest for manifest in observed.services if key_of(manifest) not in kept]
-    if all(manifest in gone for manifest in old):  # else pods of an old revision may still mount theirs
-        gone += [manifest for manifest in observed.config_maps if key_of(manifest) not in kept]
+def _gpus(server: ModelServer) -> int:
+    return 0 if server.is_external else gpu_count(ENGINES[server.spec.engine], server)
+
+
+def _is_chosen(server: ModelServer) -> bool:
+    """True where the pace of a rollout is chosen by what is free."""
+    strategy = server.spec.rollout.strategy if server.spec.rollout else None
+    return bool(_gpus(server)) and strategy in (None, "Auto")
+
+
+def _is_changing(key: Key, revision: str, observed: Observed) -> bool:
+    """True while the one DaemonSet still has pods of a former revision."""
+    pods = (pod["metadata"].get("labels", {}).get(REVISION_LABEL) for pod in observed.pods)
+    return key.kind == DAEMON_SET and any(other != revision for other in pods)
+
+
+def _pace(
+    server: ModelServer, work: Workload, observed: Observed, current: ObservedWorkload | None, settings: Settings
+) -> tuple[Pace, RolloutPace]:
+    key = workload_key(server, work.revision)
+    strategy = (server.spec.rollout.strategy if server.spec.rollout else None) or "Auto"
+    wanted, gpus = server.replicas, _gpus(server)
+    if key.kind == DAEMON_SET:
+        daemon = next((seen for seen in observed.workloads if seen.key == key), None)
+        wanted = daemon.replicas if daemon else 1
+        if gpus and strategy == "Auto":
+            reason = "A node's GPUs are those of its one pod, which has to leave before its successor can start."
+            return Pace(surge=0, unavailable=1), RolloutPace(strategy="NoSurge", reason=reason)
+    begun = None
+    if current is not None and current.strategy in ("Surge", "NoSurge"):
+        begun = Begun("Surge" if current.strategy == "Surge" else "NoSurge", _is_stuck(work.revision, observed))
+    how, chosen, reason = pace(wanted, strategy, gpus, _room(server, observed, settings), begun)
+    return how, RolloutPace(strategy=chosen, reason=reason)
+
+
+def _room(server: ModelServer, observed: Observed, settings: Settings) -> int | None:
+    """Further replicas that the nodes could run now."""
+    gpus, pods = _gpus(server), node_count(server)
+    if not gpus:
+        return None
+    demand = demand_of(server, settings.site_label, gpus=gpus // pods, pods=pods)
+    tolerations = pod_placement(server, settings.site_label, gpu_resource(server)).get("tolerations", ())
+    free = room(observed.nodes, replace(demand, tolerations=tuple(tolerations)))
+    return None if free is None else free // pods
+
+
+def _is_stuck(revision: str, observed: Observed) -> bool:
+    """The scheduler finds no node for a new pod, and no pod of ours is on its way off a node that is alive."""
+    alive = {node.name for node in observed.nodes or () if node.ready}
+    pods = (*observed.pods, *observed.workers)
+    if any("deletionTimestamp" in pod["metadata"] and pod["spec"].get("nodeName") in alive for pod in pods):
+        return False
+    return any(
+        condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable"
+        for pod in pods
+        if pod["metadata"].get("labels", {}).get(REVISION_LABEL) == revision
+        for condition in pod.get("status", {}).get("conditions", ())
+    )
+
+
+def _daemon_extent(how: Pace, observed: Observed) -> Extent:
+    """Pods on nodes that are cut off count as unavailable with a DaemonSet: without these it would wait for them."""
+    lost = {node.name for node in observed.nodes or () if not node.ready}
+    cut_off = len({pod["spec"].get("nodeName") for pod in observed.pods} & lost)
+    if how.surge:
+        return Extent(surge=how.surge + cut_off, unavailable=0)
+    return Extent(surge=0, unavailable=how.unavailable + cut_off)
+
+
+def _sidecar_image(key: Key, work: Workload, observed: Observed, settings: Settings) -> str:
+    """The image that this revision was made with: an upgrade of the operator alone restarts no engine."""
+    for live in observed.workload_manifests:
+        if key_of(live) == key and live["metadata"].get("labels", {}).get(REVISION_LABEL) == work.revision:
+            made_with: str = live["metadata"].get("annotations", {}).get(SIDECAR_ANNOTATION, settings.sidecar_image)
+            return made_with
+    return settings.sidecar_image
+
+
+def _companions(server: ModelServer, work: Workload, observed: Observed, settings: Settings) -> Iterable[Manifest]:
+    """Everything beside the workload, in the order in which it is needed."""
+    port = work.launch.port if work.launch else 0
+    if work.launch:
+        yield from services(server, port)
+    jobs = loader_network_policy(server, settings) if observed.jobs else None
+    configs = (files_config_map(server), adapters_config_map(server))
+    for manifest in (*configs, network_policy(server, port, settings), jobs, pod_disruption_budget(server)):
+        if manifest is not None:
+            yield manifest
+
+
+def _may_go(seen: ObservedWorkload, wanted: int, current: ObservedWorkload | None, how: Pace) -> bool:
+    if seen.kind == DAEMON_SET:
+        return daemon_set_may_go(wanted, current, how)
+    return not seen.replicas and not seen.pods
+
+
+def _unwanted(
+    children: Sequence[Manifest],
+    observed: Observed,
+    old: Sequence[ObservedWorkload],
+    leaving: Sequence[ObservedWorkload],
+) -> tuple[tuple[Key, str], ...]:
+    """Services, policies, budgets and ConfigMaps that no spec asks for."""
+    kept = frozenset(key_of(manifest) for manifest in children)
+    gone = not_in((*observed.services, *observed.policies, *observed.budgets), kept)
+    if len(leaving) == len(old):  # else pods of an old revision may still mount theirs
+        gone += not_in(observed.config_maps, kept)
     return tuple((key_of(manifest), manifest["metadata"]["uid"]) for manifest in gone)

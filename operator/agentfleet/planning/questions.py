@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from agentfleet.manifests.names import REVISION_LABEL
 from agentfleet.objects import Manifest
 from agentfleet.planning.failures import is_ready
+from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
 
 _MOST_ASKED = 4
@@ -15,9 +16,11 @@ _MOUNT_GRACE = timedelta(seconds=4)
 _MOUNT_REASONS = {"FailedMount", "FailedAttachVolume", "FailedMapVolume"}
 
 
-def sidecars_to_ask(pods: Sequence[Manifest], revision: str, before: ModelServerStatus) -> dict[str, str]:
+def sidecars_to_ask(
+    server: ModelServer, pods: Sequence[Manifest], revision: str, before: ModelServerStatus
+) -> dict[str, str]:
     """Pod name → address of the newest revision's pods whose models may have changed since status was written."""
-    known = before.revision == revision and before.models and all(model.state == "Ready" for model in before.models)
+    known = before.revision == revision and _is_settled(server, before)
     asked = {}
     for pod in pods:
         address = pod.get("status", {}).get("podIP")
@@ -25,6 +28,28 @@ def sidecars_to_ask(pods: Sequence[Manifest], revision: str, before: ModelServer
         if address and current and "deletionTimestamp" not in pod["metadata"] and not (known and is_ready(pod)):
             asked[pod["metadata"]["name"]] = address
     return dict(list(asked.items())[:_MOST_ASKED])
+
+
+def loaders_to_ask(pods: Iterable[Manifest]) -> dict[str, str]:
+    """Pod name → address of loaders that are at work."""
+    running = [pod for pod in pods if pod.get("status", {}).get("phase") == "Running" and pod["status"].get("podIP")]
+    return {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in running[:_MOST_ASKED]}
+
+
+def changes_by_itself(server: ModelServer) -> bool:
+    """True where models may change without any event: outside the cluster, or by Ollama's pulls on a schedule."""
+    return server.is_external or (server.spec.engine == "Ollama" and server.model.update is not None)
+
+
+def _is_settled(server: ModelServer, before: ModelServerStatus) -> bool:
+    """True where status already says all that sidecars could."""
+    if changes_by_itself(server) or not before.models:
+        return False
+    wanted = {adapter.name for adapter in server.spec.adapters}
+    told = {model.name for model in before.models}
+    # Adapters come and go without a new revision.
+    adapters = told - {server.model_name} if server.spec.engine == "VLLM" else wanted
+    return adapters == wanted and all(model.state == "Ready" for model in before.models)
 
 
 def stuck_before_start(pods: Iterable[Manifest], now: datetime) -> list[Manifest]:

@@ -137,13 +137,16 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
     notes = (*candidate.notes, *notes)
     if facts is None:
         return _Sized(candidate, _with_numbers(server), None, notes, unknown)
+    # Facts that came along with a download judge and change nothing: what runs, runs.
+    informative = server.model.facts is None and not needs_facts(candidate.server)
     try:
         sizing = size(_request(server, facts, situation, settings))
     except InvalidSpec as error:
-        if server.model.facts is None and not needs_facts(candidate.server):
-            # Facts that came along with a download judge nothing: what runs, runs.
+        if informative:
             return _Sized(candidate, _with_numbers(server), None, (*notes, error.message), unknown)
         raise
+    if informative:
+        return _Sized(candidate, _with_numbers(server), sizing, (*notes, *sizing.explanation), unknown)
     return _Sized(candidate, _with_sizing(server, sizing), sizing, (*notes, *sizing.explanation), unknown)
 
 

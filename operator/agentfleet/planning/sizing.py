@@ -6,7 +6,7 @@ is said, never assumed. Explicit values are judged, never changed. vLLM's budget
 memory × utilization = weights + activations and CUDA graphs + KV cache.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from agentfleet.errors import InvalidSpec
@@ -39,8 +39,9 @@ def size(request: SizingRequest) -> Sizing:
 class _Gpus:
     """The memory of every GPU under one layout, in bytes."""
 
+    memory: int
     budget: int
-    """What vLLM may take of one GPU."""
+    """What vLLM may take of it."""
     weights: int
     each_token: int | None
     """KV cache of one token on one GPU."""
@@ -80,25 +81,43 @@ def _size_vllm(request: SizingRequest) -> Sizing:
 
 
 def _choose(request: SizingRequest, possible: tuple[Layout, ...]) -> _Choice:
-    if _gpus(request, possible[0]) is None:
+    judged = [(layout, gpus) for layout in possible if (gpus := _gpus(request, layout)) is not None]
+    if not judged:
         return _Choice(possible[0], None)
+    sure = [(layout, gpus) for layout, gpus in judged if tensor_doubt(request.facts, layout.tensor) is None]
+    choice = _roomy(request, sure) or _roomy(request, judged) or _tight(request, sure) or _tight(request, judged)
+    if choice is None:
+        raise InvalidSpec("ImpossibleFit", _impossible(request, *judged[-1], _least(request)))
+    return choice
+
+
+def _roomy(request: SizingRequest, judged: Sequence[tuple[Layout, _Gpus]]) -> _Choice | None:
+    """The first layout with room for the wanted length inside a node, else for enough of it, else over nodes."""
     wanted = _wanted(request) or 1
     enough = wanted if _is_firm(request) else min(wanted, USEFUL_CONTEXT)
-    inside = [layout for layout in possible if layout.nodes == 1]
-    across = [layout for layout in possible if layout.nodes > 1]
+    inside = [(layout, gpus) for layout, gpus in judged if layout.nodes == 1]
+    across = [(layout, gpus) for layout, gpus in judged if layout.nodes > 1]
     for candidates, length in ((inside, wanted), (inside[::-1], enough), (across, enough)):
-        for layout in candidates:
-            gpus = _gpus(request, layout)
-            if gpus and gpus.fit(length, RESERVE_BYTES):
+        for layout, gpus in candidates:
+            if gpus.fit(length, RESERVE_BYTES):
                 return _Choice(layout, gpus)
-    # Models with a sliding window keep fewer tokens than they read, so for them the window is all that must fit.
-    least = min(wanted if _is_firm(request) else LEAST_CONTEXT, wanted, request.facts.sliding_window or wanted)
-    for layout in (*inside[::-1], *across[::-1]):
-        gpus = _gpus(request, layout)
-        if gpus and gpus.fit(least, 0):
-            spare = gpus.budget - gpus.weights - least * (gpus.each_token or 0)
+    return None
+
+
+def _tight(request: SizingRequest, judged: Sequence[tuple[Layout, _Gpus]]) -> _Choice | None:
+    """The layout with the most GPUs, inside a node if it can be, where the least that must fit does."""
+    for layout, gpus in sorted(judged, key=lambda pair: (pair[0].nodes, -pair[0].gpus)):
+        if gpus.fit(_least(request), 0):
+            spare = gpus.budget - gpus.weights - _least(request) * (gpus.each_token or 0)
             return _Choice(layout, gpus, reserve=min(RESERVE_BYTES, spare // 2))
-    raise InvalidSpec("ImpossibleFit", _impossible(request, possible[-1], least))
+    return None
+
+
+def _least(request: SizingRequest) -> int:
+    """Tokens below which the engine would not start, or not be worth starting."""
+    wanted = _wanted(request) or 1
+    # Models with a sliding window keep fewer tokens than they read, so for them the window is all that must fit.
+    return min(wanted if _is_firm(request) else LEAST_CONTEXT, wanted, request.facts.sliding_window or wanted)
 
 
 def _is_firm(request: SizingRequest) -> bool:
@@ -118,9 +137,10 @@ def _gpus(request: SizingRequest, layout: Layout) -> _Gpus | None:
     if on_cpu(request) or request.gpu_memory_bytes is None or weights is None:
         return None
     return _Gpus(
+        memory=request.gpu_memory_bytes,
         budget=request.gpu_memory_bytes * request.utilization_percent // 100,
         weights=-(-weights // layout.gpus),
-        each_token=kv_bytes_per_token(request.facts, layout.tensor, layout.pipeline),
+        each_token=kv_bytes_per_token(request.facts, layout.tensor, layout.pipeline, request.kv_bits),
     )
 
 
@@ -140,7 +160,7 @@ def _length(request: SizingRequest, tokens: int | None) -> int | None:
 
 def _memory(request: SizingRequest, length: int | None) -> int | None:
     """GPU memory (RAM on the CPU) of all GPUs together for weights and one request of full length."""
-    weights, each = _loaded_bytes(request), kv_bytes_per_token(request.facts)
+    weights, each = _loaded_bytes(request), kv_bytes_per_token(request.facts, bits=request.kv_bits)
     return None if weights is None else weights + (each or 0) * (length or _wanted(request) or 0)
 
 
@@ -157,9 +177,9 @@ def _explain(request: SizingRequest, choice: _Choice, tokens: int | None, length
         yield f"vllm.maxModelLen {length} is above the model's context {context}: vLLM refuses it without rope scaling."
     if on_cpu(request) and weights_bytes(facts) is not None:
         yield f"On the CPU: weights and one request need {gib(_memory(request, length) or 0)} of RAM."
-    if gpus is not None and request.gpu_memory_bytes is not None:
+    if gpus is not None:
         yield (
-            f"Each GPU: {gib(request.gpu_memory_bytes)} × {request.utilization_percent} % = {gib(gpus.budget)},"
+            f"Each GPU: {gib(gpus.memory)} × {request.utilization_percent} % = {gib(gpus.budget)},"
             f" of which weights take {gib(gpus.weights)} (of {gib(_loaded_bytes(request) or 0)})."
         )
         yield _reserved(choice.reserve)
@@ -223,10 +243,7 @@ def _unknown(request: SizingRequest) -> Iterable[str]:
         yield "The model's context length is not known: whether one request of it fits is not judged."
 
 
-def _impossible(request: SizingRequest, layout: Layout, length: int) -> str:
-    gpus = _gpus(request, layout)
-    if gpus is None or request.gpu_memory_bytes is None:
-        raise AssertionError("only what is known can be impossible")
+def _impossible(request: SizingRequest, layout: Layout, gpus: _Gpus, length: int) -> str:
     each = gpus.each_token or 0
     need = gpus.weights + length * each
     what = f"weights of {gib(gpus.weights)}"
@@ -239,7 +256,7 @@ def _impossible(request: SizingRequest, layout: Layout, length: int) -> str:
         field = f"vllm.maxModelLen is {request.max_model_len}: with {field}"
     return (
         f"{field}: {what} need {gib(need)} on each GPU, and {request.utilization_percent} % of"
-        f" {gib(request.gpu_memory_bytes)} are {gib(gpus.budget)}; what would fit:"
+        f" {gib(gpus.memory)} are {gib(gpus.budget)}; what would fit:"
         f" {', or '.join(_remedies(request, layout, gpus, length))}."
     )
 

@@ -12,7 +12,7 @@ PROMPT_CACHE_BYTES = 8 * 2**30
 
 
 def memory_needed(request: SizingRequest) -> int | None:
-    """Bytes for weights, 16-bit KV cache of the wanted context × slots, and overhead; None without the weights' size.
+    """Bytes for weights, KV cache of the wanted context × slots, and overhead; None without the weights' size.
 
     A context that nobody gave, or a KV size that cannot be told, is left out: engines shrink what is not given.
     """
@@ -32,14 +32,15 @@ def size_by_layers(request: SizingRequest) -> Sizing:
         if request.engine == "LlamaCpp" and on_gpu > memory:
             raise InvalidSpec("ImpossibleFit", _impossible(request, weights, memory))
         said.append(_placed(request, on_gpu, memory))
-        tokens = kv_tokens(memory - weights - OVERHEAD_BYTES, request.facts) if request.gpu_layers is None else None
+        if request.gpu_layers is None:
+            tokens = kv_tokens(memory - weights - OVERHEAD_BYTES, request.facts, bits=request.kv_bits)
     elif gpus:
         said.append("GPU memory or the size of the weights is not known: whether they fit cannot be told.")
     return Sizing(1, 1, 1, weights, tokens, request.max_model_len, needed, tuple(said))
 
 
 def _kv_bytes(request: SizingRequest) -> int:
-    each = kv_bytes_per_token(request.facts)
+    each = kv_bytes_per_token(request.facts, bits=request.kv_bits)
     return 0 if each is None else each * (request.max_model_len or 0) * (request.max_num_seqs or 1)
 
 
@@ -62,7 +63,7 @@ def _needs(request: SizingRequest, weights: int | None, needed: int | None) -> l
     elif kv_bytes_per_token(request.facts) is None:
         said.append("The KV cache is not counted: layers, KV heads or head size are not known.")
     else:
-        said.append(f"KV cache of {slots} × {length} tokens: {gib(_kv_bytes(request))} at 16 bits.")
+        said.append(f"KV cache of {slots} × {length} tokens: {gib(_kv_bytes(request))} at {request.kv_bits:g} bits.")
     if request.engine == "LlamaCpp":
         said.append(f"llama-server may cache prompts in up to {gib(PROMPT_CACHE_BYTES)} of RAM besides (--cache-ram).")
     return said

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from agentfleet.planning.kv_type import DEFAULT_BITS
 from agentfleet.resources.facts import ModelFacts
 
 EngineOnNodes = Literal["VLLM", "LlamaCpp", "Ollama"]
@@ -34,6 +35,8 @@ class SizingRequest:
     """Requests at once; for LlamaCpp and Ollama slots."""
     utilization_percent: int = 92
     """Share of a GPU's memory that vLLM takes."""
+    kv_bits: float = DEFAULT_BITS
+    """Of one element of the KV cache."""
     gpu_layers: int | None = None
     """Layers that LlamaCpp keeps on the GPU; None is all."""
 

@@ -4,7 +4,7 @@ An hf:// or oci:// source is looked at by an inspect Job, and a revision that ha
 pods. Ollama's tags are pulled again by the sidecars, on the same schedule.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
@@ -29,15 +29,14 @@ def check_schedule(server: ModelServer) -> None:
         ZoneInfo(update.time_zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError) as error:
         raise InvalidSpec(
-            "InvalidSpec", f"model.update.timeZone: {update.time_zone!r} is no time zone; write for example Europe/Berlin."
+            "InvalidSpec",
+            f"model.update.timeZone: {update.time_zone!r} is no time zone; write for example Europe/Berlin.",
         ) from error
     try:
-        CronSim(update.schedule, datetime.min.replace(year=2000))
+        CronSim(update.schedule, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        raise InvalidSpec(
-            "InvalidSpec",
-            f"model.update.schedule: {update.schedule!r} is no cron expression ({error}); write for example '0 3 * * *'.",
-        ) from error
+        message = f"model.update.schedule: {update.schedule!r} is no cron expression ({error}); write '0 3 * * *'."
+        raise InvalidSpec("InvalidSpec", message) from error
 
 
 def occasion(server: ModelServer, source: SourceFacts | None, now: datetime) -> str | None:

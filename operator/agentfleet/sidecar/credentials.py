@@ -15,7 +15,7 @@ class Credentials:
 
     @classmethod
     def read(cls, folder: Path | None) -> "Credentials":
-        """All keys of the Secret that is mounted at `folder`; none without a folder. OSError where it is not mounted."""
+        """All keys of the Secret that is mounted at `folder`; none without one. OSError where it is not mounted."""
         if folder is None:
             return cls()
         # kubelet keeps the versions of a Secret in hidden folders beside the keys, which are links into them.

@@ -3,9 +3,9 @@
     ROOT/<model>/               one folder for each model (cache.py), each with its own locks
     ROOT/.agentfleet-eviction   held by the one loader that counts and deletes
 
-Never deleted: a model that a pod uses or used a moment ago, one that a loader works on, one that is to be kept (--keep),
-and folders that no loader made.
-What a loader is still going to write counts as if it were there, so two loaders do not take the same room.
+Never deleted: a model that a pod uses or used a moment ago, one that a loader works on, one that is to be kept
+(--keep), and folders that no loader made. What a loader is still going to write counts as if it were there, so two
+loaders do not take the same room.
 """
 
 import fcntl

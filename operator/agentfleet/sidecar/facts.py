@@ -131,9 +131,9 @@ def of_gguf(headers: Iterable[Header]) -> Facts:
     if "vocabSize" not in found and isinstance(tokens, Array):
         _small(found, "vocabSize", tokens.length)
     file_type = metadata.get("general.file_type")
-    if file_type in FILE_TYPES:
+    if isinstance(file_type, int) and file_type in FILE_TYPES:
         found["quantization"] = FILE_TYPES[file_type]
-    elif file_type in PLAIN_FILE_TYPES:
+    elif isinstance(file_type, int) and file_type in PLAIN_FILE_TYPES:
         found["dtypeBytes"] = PLAIN_FILE_TYPES[file_type]
     found["chatTemplate"] = "tokenizer.chat_template" in metadata
     tensors = {name: elements for part in parts for name, elements in part.tensors.items()}

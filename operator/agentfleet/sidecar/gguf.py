@@ -1,8 +1,9 @@
 """Reads the header of a GGUF file: its metadata and the shapes of its tensors. Never the weights.
 
 The format is the GGUF specification's, versions 2 and 3, little endian: `GGUF`, version, number of tensors, number of
-keys, the keys with typed values, then a name, dimensions, type and offset for each tensor. The file comes from outside,
-and every number in it may be a lie: nothing is allocated or repeated on its word. ModelFailed BadSource says what is off.
+keys, the keys with typed values, then a name, dimensions, type and offset for each tensor. The file comes from
+outside, and every number in it may be a lie: nothing is allocated or repeated on its word. ModelFailed BadSource says
+what is off.
 """
 
 import struct

@@ -22,7 +22,8 @@ class Holding(Companion):
     async def run(self) -> None:
         """Tries until it is held, then marks the use now and then."""
         while True:
-            await asyncio.sleep(REFRESH if await self._hold() else UNTIL_HELD)
+            held = await self._hold()
+            await asyncio.sleep(REFRESH if held else UNTIL_HELD)
 
     async def _hold(self) -> bool:
         try:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from agentfleet.sidecar.failures import BAD_SOURCE, MODEL_NOT_FOUND, ModelFailed
 from agentfleet.sidecar.facts import Facts, of_config, of_gguf, set_count
+from agentfleet.sidecar.failures import BAD_SOURCE, MODEL_NOT_FOUND, ModelFailed
 from agentfleet.sidecar.gguf import read_header
 from agentfleet.sidecar.sources.base import Readable, RemoteFile, Resolved
 from agentfleet.sidecar.sources.selection import parts_of
@@ -27,7 +27,7 @@ CHAT_TEMPLATES = ("chat_template.jinja", "chat_template.json")
 INDEX_SUFFIX = ".safetensors.index.json"
 LARGEST_JSON = 64 * 2**20
 MOST_SHARDS = 16
-"""Headers of so many safetensors files are read for the number of parameters; larger models have an index that says it."""
+"""Headers of so many safetensors files are read for the number of parameters; indexes of larger models say it."""
 
 
 def facts_of(source: Readable, files: Sequence[RemoteFile]) -> Facts | None:

@@ -1,6 +1,6 @@
 """Fills one folder of a cache from one source. The loader's work, without its command line.
 
-    source.resolve() → what is missing → make room → fetch, verify, put in place → complete.json
+source.resolve() → what is missing → make room → fetch, verify, put in place → complete.json
 """
 
 import logging
@@ -64,9 +64,7 @@ class Job:
 
     def resolve(self) -> Resolved:
         """What there is to load, checked before the first byte moves."""
-        found: list[Resolved] = []
-        transfer.persistently(lambda: found.append(self._source.resolve()), lambda: 0, self._pause)
-        resolved = found[0]
+        resolved = transfer.persistently(self._source.resolve, lambda: 0, self._pause)
         if self._sha256 is not None and len(resolved.files) != 1:
             raise ModelFailed(BAD_SOURCE, f"sha256 is for one file, but the source has {len(resolved.files)}")
         listed = resolved.files[0].sha256 if len(resolved.files) == 1 else None

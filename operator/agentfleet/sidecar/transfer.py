@@ -7,6 +7,7 @@ failure, so a loader that is killed at 39 of 40 GB would start at zero. Sites be
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 
@@ -17,6 +18,7 @@ from agentfleet.sidecar.sources.base import Arrived
 ATTEMPTS = 6
 """Tries without a single new byte before the loader gives up and kubelet's back-off takes over: about a minute."""
 
+Result = TypeVar("Result")
 Refused = Callable[[httpx.Response], ModelFailed]
 """What an answer other than 200 and 206 means."""
 
@@ -64,6 +66,8 @@ def read(
     client: httpx.Client, url: str, start: int, length: int, *, headers: Mapping[str, str], refused: Refused
 ) -> bytes:
     """At most `length` bytes of `url` from `start` on, and not many more over the line."""
+    if not length:
+        return b""
     wanted = {**headers, "Accept-Encoding": "identity", "Range": f"bytes={start}-{start + length - 1}"}
     found = bytearray()
     try:
@@ -83,7 +87,7 @@ def read(
     return bytes(found[skipped : skipped + length])
 
 
-def persistently(action: Callable[[], None], advanced: Callable[[], int], pause: Callable[[float], None]) -> None:
+def persistently(action: Callable[[], Result], advanced: Callable[[], int], pause: Callable[[float], None]) -> Result:
     """Repeats `action` while the source is unreachable; `advanced` is a number that grows with every byte won."""
     failures = 0
     while True:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, BinaryIO
 
 from agentfleet.sidecar.failures import BAD_SOURCE, ModelFailed
 
@@ -36,9 +36,9 @@ class Member:
 
 
 def members(archive: Path, folder: str) -> Iterator[Member]:
-    """The files below `folder` in `archive`, with paths relative to it. Each is to be read before the next is asked for.
+    """The files below `folder` in `archive`, with paths relative to it.
 
-    ModelFailed BadSource where the archive is damaged, or not made for this.
+    Each is to be read before the next is asked for. ModelFailed BadSource where the archive is damaged or hostile.
     """
     limit = archive.stat().st_size * LARGEST_RATIO + ALWAYS_ALLOWED
     total = 0
@@ -99,7 +99,7 @@ def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
         packed = raw.read(2) == _GZIP
         raw.seek(0)
         with _damage():
-            unpacked: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
+            unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
             with tarfile.open(fileobj=_Bounded(unpacked), mode="r:") as tar:  # type: ignore[call-overload]
                 yield tar
 
@@ -115,7 +115,7 @@ def _damage() -> Iterator[None]:
 class _Bounded:
     """A file that is never read in one piece: tarfile holds a header in memory, however long that says it is."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:

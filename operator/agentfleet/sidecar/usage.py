@@ -83,7 +83,7 @@ def unused(target: Path) -> Iterator[bool]:
 
 
 def last_used(target: Path) -> float:
-    """When the model was last in use, in seconds since 1970; for one of which no use is known, when its folder changed."""
+    """When the model was last in use, in seconds since 1970; where no use is known, when its folder changed."""
     for path in (target / FOLDER / LEASE, target / FOLDER):
         try:
             return path.stat().st_mtime

@@ -70,8 +70,15 @@ class BearerFile(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         if self._path is not None:
-            request.headers["Authorization"] = f"Bearer {self._path.read_text(encoding='utf-8').strip()}"
+            request.headers["Authorization"] = f"Bearer {self._key(self._path)}"
         yield request
+
+    def _key(self, path: Path) -> str:
+        key = path.read_text(encoding="utf-8", errors="replace").strip()
+        if not (key.isascii() and key.isprintable()):
+            # The HTTP library would quote the key in its error.
+            raise OSError(f"{path} has characters that no HTTP header can carry")
+        return key
 
 
 async def health_of(client: httpx.AsyncClient, path: str) -> Health:

@@ -20,6 +20,14 @@ SCHEMES: dict[str, str] = {
 }
 """Scheme → module. The module's `open_source(uri, access)` gives the source."""
 
+MOUNTED = ("pvc", "file")
+"""Schemes whose files are there already."""
+
+
+def is_mounted(uri: str) -> bool:
+    """True where the model is a mounted file or folder."""
+    return uri.partition("://")[0] in MOUNTED
+
 
 def open_source(uri: str, access: Access) -> Source:
     """The source that `uri` names; ModelFailed BadSource when there is none."""

@@ -34,8 +34,8 @@ class RemoteFile:
     sha256: str | None = None
     """Where the source tells it; checked before the file is put in place."""
     unpack: str | None = None
-    """None for a file that is put in place as it is. Else this is a tar archive, and the files below the folder `unpack`
-    in it ("" for all) are the model's; `path` is then only its name in messages."""
+    """None for a file that is put in place as it is. Else this is a tar archive, and the files below its folder of that
+    name ("" for all) are the model's; `path` is then only its name in messages."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,18 +66,19 @@ class Guard:
 
 def open_client(access: Access, origin: str, *, auth: tuple[str, str] | None = None) -> httpx.Client:
     """A client for requests to `origin`. It drops credentials itself when a redirect leaves the origin."""
+    trusted = certificates(access)
     return httpx.Client(
         auth=auth,
         follow_redirects=True,
         max_redirects=REDIRECTS,
         timeout=REQUEST_TIMEOUT,
-        verify=_trust(access),
+        verify=ssl.create_default_context(cadata=trusted) if trusted else True,
         event_hooks={"response": [Guard(origin).check_redirect]},
     )
 
 
 def failed(error: Exception, host: str) -> ModelFailed:
-    """What an exception of the HTTP client means. Its text may quote an address that is signed, so it is not repeated."""
+    """What an exception of the HTTP client means. Its text may quote a signed address, so it is not repeated."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ModelFailed):
@@ -104,15 +105,18 @@ def refused(status: int, what: str, hint: str) -> ModelFailed:
     return SourceUnreachable(f"{what}: the source answered {status}")
 
 
-def _trust(access: Access) -> ssl.SSLContext | bool:
+def certificates(access: Access) -> str | None:
+    """The certificates to trust, in PEM form; None for the public ones."""
     if access.ca_bundle is None:
-        return True
+        return None
     try:
-        return ssl.create_default_context(cafile=str(access.ca_bundle))
-    except (OSError, ssl.SSLError) as error:
+        text = access.ca_bundle.read_text(encoding="utf-8")
+        ssl.create_default_context(cadata=text)
+    except (OSError, ValueError) as error:
         raise ModelFailed(
             TLS_FAILED, f"the CA bundle {access.ca_bundle} holds no certificates in PEM form: {error}"
         ) from error
+    return text
 
 
 def _addresses(host: str) -> list[Address]:

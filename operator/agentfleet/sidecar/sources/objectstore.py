@@ -61,8 +61,8 @@ def client_options(access: Access) -> ClientConfig:
     options = ClientConfig(connect_timeout="10s", timeout="60s")
     if access.endpoint is not None and access.endpoint.startswith("http://"):
         options["allow_http"] = True
-    if access.ca_bundle is not None:
-        options["root_certificate"] = access.ca_bundle.read_text(encoding="utf-8")
+    if trusted := http.certificates(access):
+        options["root_certificate"] = trusted
     return options
 
 

@@ -1,0 +1,155 @@
+"""Everything between a spec and its plan: read the model's files, choose, fill the cache. Pure and level-based.
+
+    resolve ─▶ inspection (Job, once) ─▶ resolve again ─▶ loading (claim, Jobs) ─▶ ready for plan()
+
+Called on every pass; it says what has to be made now, and whether pods may follow. What serves meanwhile is left alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from agentfleet.manifests.kinds import pod_template_of
+from agentfleet.manifests.names import REVISION_LABEL
+from agentfleet.objects import Key, Manifest
+from agentfleet.planning.failures import Failure
+from agentfleet.planning.loading import Loading, inspection, loading
+from agentfleet.planning.nodes import pod_requests, total
+from agentfleet.planning.observed import Observed
+from agentfleet.planning.resolve import Resolution, Situation, resolve
+from agentfleet.planning.updates import FIRST, check_schedule, next_look, occasion
+from agentfleet.resources.conditions import timestamp
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import ModelServerStatus, SourceFacts
+from agentfleet.settings import Settings
+
+_MOST_SOURCES = 9
+_LONGEST_NOTE = 512
+_MOST_NOTES = 32
+_NOTHING = Loading()
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What has to be made and deleted now, and the server to plan with once that is done."""
+
+    server: ModelServer
+    status: ModelServerStatus
+    """The status before, with what was found and chosen."""
+    apply: tuple[Manifest, ...] = ()
+    delete: tuple[tuple[Key, str], ...] = ()
+    blocked: str | None = None
+    """What pods have to wait for, in words; None where nothing."""
+    failure: Failure | None = None
+    """Why that does not come to its end."""
+    after: float | None = None
+    """Seconds after which to look again without an event."""
+
+
+def prepare(
+    asked: ModelServer, before: ModelServerStatus, observed: Observed, settings: Settings, now: datetime
+) -> Preparation:
+    """One look; InvalidSpec where the spec cannot become pods whatever is waited for."""
+    if asked.is_external:
+        return Preparation(asked, before)
+    check_schedule(asked)
+    known = {asked.model.uri, *(variant.uri for variant in asked.model.variants)}
+    sources = {source.uri: source for source in before.sources if source.uri in known}
+    work, failure = _NOTHING, None
+    # Each look at a source can lead to another profile with another source, once for each.
+    for _ in range(_MOST_SOURCES):
+        found = resolve(asked, _situation(before, observed, sources, now), settings)
+        due, subject = _due(asked, found, sources, now)
+        if due is None:
+            break
+        look = inspection(subject, observed, settings, due, now)
+        work, failure = look.loading, look.loading.failure
+        if look.source is None:
+            break
+        sources[look.source.uri] = look.source
+        work, failure = _NOTHING, None
+    blocked = found.inspect is not None or due == FIRST
+    status = before.model_copy(update=_chosen(found, sources, None if blocked else failure))
+    fill = _NOTHING if blocked else loading(found.server, observed, settings, now)
+    return Preparation(
+        server=found.server,
+        status=status,
+        apply=(*work.apply, *fill.apply),
+        delete=(*work.delete, *fill.delete),
+        blocked="The model's files are being read." if blocked else _what_fills(fill),
+        failure=failure if blocked else fill.failure,
+        after=_soonest(found.after, next_look(asked, now)),
+    )
+
+
+def needs_nodes(asked: ModelServer) -> bool:
+    """Whether preparing depends on Observed.nodes, so that a change of a node has to be looked at."""
+    cache, parallelism = asked.spec.cache, asked.spec.parallelism
+    auto = parallelism is not None and "Auto" in (parallelism.tensor, parallelism.pipeline)
+    preload = cache is not None and cache.type == "HostPath" and bool(cache.preload)
+    return bool(asked.spec.profiles) or auto or preload or asked.spec.scenario is not None
+
+
+def _due(
+    asked: ModelServer, found: Resolution, sources: Mapping[str, SourceFacts], now: datetime
+) -> tuple[str | None, ModelServer]:
+    """The look that is due, and at what: for the planner where it needs one, else for an update."""
+    if found.inspect is not None:
+        return FIRST, found.inspect
+    if asked.model.update is None:
+        return None, found.server
+    return occasion(asked, sources.get(asked.model.uri), now), asked
+
+
+def _situation(
+    before: ModelServerStatus, observed: Observed, sources: Mapping[str, SourceFacts], now: datetime
+) -> Situation:
+    return Situation(
+        now=now,
+        nodes=observed.nodes,
+        sources=sources,
+        profile=before.profile,
+        better={name: datetime.fromisoformat(since) for name, since in (before.better_profiles or {}).items()},
+        held=_held(observed),
+    )
+
+
+def _held(observed: Observed) -> dict[str, dict[str, int]]:
+    """Node → what the server's own pods have reserved there, by the template of their revision."""
+    templates = {
+        manifest["metadata"].get("labels", {}).get(REVISION_LABEL): pod_template_of(manifest)
+        for manifest in observed.workload_manifests
+    }
+    held: dict[str, dict[str, int]] = {}
+    for pod in (*observed.pods, *observed.workers):
+        node = pod.get("spec", {}).get("nodeName")
+        template = templates.get(pod["metadata"].get("labels", {}).get(REVISION_LABEL))
+        if node and template:
+            held[node] = total([held.get(node, {}), pod_requests(template)])
+    return held
+
+
+def _chosen(found: Resolution, sources: Mapping[str, SourceFacts], failure: Failure | None) -> dict[str, object]:
+    plan = found.plan
+    if failure:
+        note = f"The last look for an update failed ({failure.reason}): {failure.message}"[:_LONGEST_NOTE]
+        plan = plan.model_copy(update={"explanation": (note, *plan.explanation)[:_MOST_NOTES]})
+    better = {name: timestamp(since) for name, since in sorted(found.better.items())}
+    return {
+        "plan": plan,
+        "profile": found.profile,
+        "better_profiles": better or None,
+        "sources": tuple(sources[uri] for uri in sorted(sources)),
+    }
+
+
+def _what_fills(fill: Loading) -> str | None:
+    if fill.done:
+        return None
+    if not fill.waiting:
+        return "A Job that fills the cache failed."
+    return f"The cache is being filled by {len(fill.waiting)} Job{'s' if len(fill.waiting) > 1 else ''}."
+
+
+def _soonest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
