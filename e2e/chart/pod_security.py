@@ -1,4 +1,4 @@
-"""What the Pod Security Standard `restricted` says against a pod, for pods as the chart renders them.
+"""What the Pod Security Standard `restricted` says against a pod, for the operator's pod and for those that it makes.
 
 Only the rules that a Linux pod template can break; the API server's own admission judges the live pod in the scenarios.
 """

@@ -1,7 +1,7 @@
 """The part of values.schema.json about hardware profiles, made from the operator's own model of them.
 
-`python -m e2e.chart.profile_schema` writes it into the chart; a test compares. Texts are left out: `kubectl explain` has
-those of the same fields.
+`python -m e2e.chart.profile_schema` writes it into the chart; a test compares. Texts are left out: `kubectl explain`
+has those of the same fields.
 """
 
 from __future__ import annotations

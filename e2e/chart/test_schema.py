@@ -52,7 +52,7 @@ REFUSED: list[tuple[str, Any, str]] = [
         {"l4": {"engine": "vllm"}},
         "at '/profiles/l4/engine': value must be one of 'VLLM', 'Ollama', 'LlamaCpp'",
     ),
-    ("profiles", {"L4": {}}, "at '/profiles': invalid propertyName 'L4'"),
+    ("profiles", {"L4": {}}, "at '/profiles': additional properties 'L4' not allowed"),
     ("networkPolicy.apiServerPorts", [], "at '/networkPolicy/apiServerPorts': minItems: got 0, want 1"),
 ]
 

@@ -90,25 +90,22 @@ class KubeCluster:
 
     async def scale(self, key: Key, replicas: int) -> None:
         """Server-side apply of the scale sub-resource; a merge patch for custom resources, where that is a 500."""
-        path = path_of(KINDS[key.kind], key.namespace, key.name, "scale")
         body: Manifest = {"spec": {"replicas": replicas}}
         if KINDS[key.kind].optional:
-            query = {"fieldManager": FIELD_MANAGER}
-            await self._write("scale", key.kind, "PATCH", path, body, query=query, content_type=_MERGE)
-            return
-        body |= {
-            "apiVersion": "autoscaling/v1",
-            "kind": "Scale",
-            "metadata": {"name": key.name, "namespace": key.namespace},
-        }
+            return await self._merge("scale", key, body, "scale")
+        metadata = {"name": key.name, "namespace": key.namespace}
+        body |= {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata}
+        path = path_of(KINDS[key.kind], key.namespace, key.name, "scale")
         await self._write("scale", key.kind, "PATCH", path, body, query=_apply(force=True))
 
     async def replace_ports(self, key: Key, ports: list[Manifest]) -> None:
         """Merge patch, in which a list is one value."""
-        path = path_of(KINDS[key.kind], key.namespace, key.name)
-        body = {"spec": {"ports": ports}}
+        await self._merge("replace_ports", key, {"spec": {"ports": ports}})
+
+    async def _merge(self, verb: str, key: Key, body: Manifest, subresource: str = "") -> None:
+        path = path_of(KINDS[key.kind], key.namespace, key.name, subresource)
         query = {"fieldManager": FIELD_MANAGER}
-        await self._write("replace_ports", key.kind, "PATCH", path, body, query=query, content_type=_MERGE)
+        await self._write(verb, key.kind, "PATCH", path, body, query=query, content_type=_MERGE)
 
     async def get(self, key: Key) -> Manifest | None:
         """Read one object by a quorum read."""

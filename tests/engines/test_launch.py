@@ -11,7 +11,7 @@ from agentfleet.engines.vllm_flags import FLAGS
 from agentfleet.manifests.pod import model_path
 from agentfleet.resources.flag_rules import OWNED_VARIABLES
 from agentfleet.settings import Settings
-from tests.builders import server
+from tests.builders import MODELS, server
 
 SETTINGS = Settings()
 
@@ -71,6 +71,84 @@ def test_vllm_flags(spec: dict[str, Any], flags: list[str]) -> None:
     assert list(launch("VLLM", **spec).args[len(launch("VLLM").args) :]) == flags
 
 
+@pytest.mark.parametrize(
+    ("engine", "spec", "flags"),
+    [
+        ("VLLM", {"task": "Chat"}, []),
+        ("VLLM", {"task": "Vision"}, []),
+        ("VLLM", {"task": "Embedding"}, ["--runner=pooling", "--convert=embed"]),
+        ("VLLM", {"task": "Rerank"}, ["--runner=pooling", "--convert=classify"]),
+        ("LlamaCpp", {"task": "Embedding"}, ["--embeddings"]),
+        ("LlamaCpp", {"task": "Rerank"}, ["--reranking"]),
+    ],
+)
+def test_tasks(engine: str, spec: dict[str, Any], flags: list[str]) -> None:
+    started = launch(engine, model={"uri": MODELS[engine], **spec})
+    assert [arg for arg in started.args if arg not in launch(engine).args] == flags
+    assert f"--warm-up={spec['task']}" in started.sidecar_args
+
+
+def test_vision_needs_its_projector() -> None:
+    started = launch(
+        "LlamaCpp", model={"uri": "pvc://m/a/q4.gguf", "task": "Vision"}, llamaCpp={"projector": "mm.gguf"}
+    )
+    assert ("--mmproj", "/models/a/mm.gguf") in list(itertools.pairwise(started.args))
+
+
+def test_adapters_start_vllm_for_them_and_leave_the_list_to_the_sidecar() -> None:
+    started = launch("VLLM", adapters=[{"name": "sql", "uri": "hf://acme/sql-lora"}], vllm={"maxLoraRank": 64})
+    assert {"--enable-lora", "--max-lora-rank=64"} <= set(started.args)
+    assert started.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    assert not [arg for arg in started.args if "sql" in arg]
+
+
+def test_n_grams_are_proposed_where_there_is_no_draft_model() -> None:
+    flag = launch("VLLM", vllm={"speculative": {"tokens": 3}}).args[-1]
+    assert flag == '--speculative-config={"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4}'
+
+
+def test_amd_gpus_use_the_rocm_image() -> None:
+    assert launch("LlamaCpp", gpu={"resource": "amd.com/gpu"}).image == SETTINGS.llama_cpp_rocm_image
+
+
+def test_idle_llama_server_sleeps() -> None:
+    assert ("--sleep-idle-seconds", "300") in list(
+        itertools.pairwise(launch("LlamaCpp", idle={"unloadAfter": "5m"}).args)
+    )
+
+
+@pytest.mark.parametrize(
+    ("category", "models"),
+    [
+        ("UltraLight", ["qwen2.5:0.5b-instruct-q4_K_M", "tinyllama:1.1b-chat-q4_K_M"]),
+        ("Balanced", ["phi3.5:3.8b-mini-instruct-q4_K_M", "llama3.2:3b-instruct-q4_K_M"]),
+        ("CodeSpecialist", ["codellama:7b-code-q4_K_M", "codegemma:7b-code-q4_K_M"]),
+        ("HighCapability", ["llama3.1:8b-instruct-q4_K_M", "qwen2.5:7b-instruct-q4_K_M"]),
+    ],
+)
+def test_categories_of_the_ollama_catalog(category: str, models: list[str]) -> None:
+    args = launch("Ollama", ollama={"categories": [category]}).sidecar_args
+    assert [arg for arg in args if "category" in arg] == [
+        f"--serve={name}={name},category={category}" for name in models
+    ]
+
+
+def test_idle_caps_and_updates_are_the_sidecars() -> None:
+    args = launch(
+        "Ollama",
+        model={"uri": MODELS["Ollama"], "update": {"schedule": "0 3 * * *", "timeZone": "Asia/Kuala_Lumpur"}},
+        ollama={"maxMemory": "8Gi"},
+        idle={"unloadAfter": "300s", "memoryPercent": 80},
+    ).sidecar_args
+    assert set(args) >= {
+        "--unload-after=300s",
+        "--memory-percent=80",
+        "--max-memory=8589934592",
+        "--update-schedule=0 3 * * *",
+        "--update-time-zone=Asia/Kuala_Lumpur",
+    }
+
+
 def test_vllm_shares_memory_between_gpus() -> None:
     assert launch("VLLM", parallelism={"tensor": 2}).shared_memory == "2Gi"
 
@@ -116,6 +194,7 @@ def test_ollama_serves_its_models_under_their_names() -> None:
     assert started.sidecar_args == (
         "--serve=qwen2.5:0.5b=phi",
         "--serve=llama3.2:1b=llama3.2:1b",
+        "--warm-up=Chat",
         "--keep-alive=10m",
         "--preload",
         "--insecure-registry",

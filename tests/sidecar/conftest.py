@@ -3,14 +3,26 @@
 import asyncio
 import contextlib
 import hashlib
+import logging
+import os
+import selectors
+import signal
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 from aiohttp import web
+
+from agentfleet.sidecar import transfer
+from agentfleet.sidecar.loader import main
+from tests.sidecar.loading import Load, arguments_of
 
 COMMIT = "a" * 40
 
@@ -39,6 +51,7 @@ class Hub:
     hold: threading.Event | None = None
     """Contents wait for it."""
     url: str = ""
+    ca: Path | None = None
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._log])
@@ -142,29 +155,34 @@ def git_oid(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
-Serve = Callable[[web.Application], str]
+Serve = Callable[..., str]
+"""serve(application, tls=None) → URL."""
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serves applications from a thread of its own, for clients that block."""
-    loop = asyncio.new_event_loop()
+    selector = selectors.DefaultSelector()
+    loop = asyncio.SelectorEventLoop(selector)
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     runners: list[web.AppRunner] = []
 
-    async def start(application: web.Application) -> str:
+    async def start(application: web.Application, tls: ssl.SSLContext | None) -> str:
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
-        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+        return f"{'https://localhost' if tls else 'http://127.0.0.1'}:{runner.addresses[0][1]}"
 
-    yield lambda application: asyncio.run_coroutine_threadsafe(start(application), loop).result(10)
+    yield lambda application, tls=None: asyncio.run_coroutine_threadsafe(start(application, tls), loop).result(10)
 
     for runner in runners:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+    deadline = time.monotonic() + 2
+    while len(selector.get_map()) > 1 and time.monotonic() < deadline:  # TLS says goodbye; the loop's own pipe stays
+        time.sleep(0.005)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -183,13 +201,63 @@ def until() -> Callable[[Callable[[], object]], None]:
     return wait
 
 
+@dataclass
+class Tls:
+    """A certificate for localhost, which signs itself."""
+
+    ca: Path
+    context: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """Made once; openssl is what e2e makes its certificates with."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "ca.pem", folder / "key.pem"
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"]
+    command = ["openssl", "req", "-x509", *curve, *name, "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    return Tls(certificate, context)
+
+
 @pytest.fixture
-def hub(serve: Serve) -> Hub:
-    """A running Hub with an empty repository org/tiny, and its CDN: the same host, but another origin."""
-    hub = Hub()
+def hub(serve: Serve, tls: Tls) -> Hub:
+    """A running Hub with an empty repository org/tiny, and its CDN on another host."""
+    hub = Hub(ca=tls.ca)
     hub.url = serve(hub.application())
-    hub.cdn = serve(hub.cdn_application())
+    hub.cdn = serve(hub.cdn_application(), tls.context)
     return hub
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """The model's folder; it does not exist yet."""
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def load(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Runs a loader to its end in this process, which is faster, and without long pauses; returns its log."""
+    environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
+    root, level = list(logging.root.handlers), logging.root.level
+    monkeypatch.setattr(transfer, "retry_delay", lambda reason, attempt: 0.01)
+
+    def run(server: Any, target: Path, source: str, *arguments: str, code: int = 0) -> str:
+        result = main(arguments_of(server, target, source, *arguments))
+        log = capfd.readouterr().err
+        assert result == code, log
+        return log
+
+    yield run
+
+    huggingface_hub.close_session()
+    logging.root.handlers, logging.root.level = root, level
+    signal.signal(signal.SIGTERM, handler)
+    os.environ.clear()
+    os.environ |= environment
 
 
 @pytest.fixture

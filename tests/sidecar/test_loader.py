@@ -2,21 +2,18 @@
 
 import hashlib
 import json
-import logging
 import os
 import signal
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 
-from agentfleet.sidecar.loader import main
+from tests.sidecar.loading import Load, arguments_of, failure, marker, secret
 
 OPERATOR = Path(__file__).parents[2] / "operator"
 SNAPSHOT = {
@@ -30,14 +27,6 @@ SNAPSHOT = {
 GGUF = bytes(range(256)) * 8000
 
 
-Load = Callable[..., str]
-
-
-def arguments_of(hub: Any, target: Path, source: str, *arguments: str) -> list[str]:
-    common = ["--source", source, "--target", str(target), "--endpoint", hub.url]
-    return [*common, "--termination-log", str(target.parent / "termination-log"), *arguments]
-
-
 def start(hub: Any, target: Path, source: str) -> subprocess.Popen[str]:
     """A loader as a process of its own."""
     program = "from agentfleet.sidecar.loader import main; raise SystemExit(main())"
@@ -46,52 +35,6 @@ def start(hub: Any, target: Path, source: str) -> subprocess.Popen[str]:
     home.mkdir(exist_ok=True)
     environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": str(OPERATOR)}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def load(capfd: pytest.CaptureFixture[str]) -> Iterator[Load]:
-    """Runs a loader to its end in this process, which is faster; returns its log."""
-    environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
-    root, level = list(logging.root.handlers), logging.root.level
-
-    def run(hub: Any, target: Path, source: str, *arguments: str, code: int = 0) -> str:
-        result = main(arguments_of(hub, target, source, *arguments))
-        log = capfd.readouterr().err
-        assert result == code, log
-        return log
-
-    yield run
-
-    huggingface_hub.close_session()
-    logging.root.handlers, logging.root.level = root, level
-    signal.signal(signal.SIGTERM, handler)
-    os.environ.clear()
-    os.environ |= environment
-
-
-def secret(folder: Path, **keys: str) -> list[str]:
-    """The option for a mounted Secret with these keys."""
-    mounted = folder / "secret"
-    mounted.mkdir()
-    for key, value in keys.items():
-        (mounted / key).write_text(value)
-    return ["--credentials-dir", str(mounted)]
-
-
-def failure(target: Path) -> Any:
-    told = json.loads((target.parent / "termination-log").read_text())
-    progress = json.loads((target / ".agentfleet/progress.json").read_text())
-    assert (progress["state"], progress["reason"]) == ("Failed", told["reason"])
-    return told
-
-
-def marker(target: Path) -> Any:
-    return json.loads((target / ".agentfleet/complete.json").read_text())
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "models"
 
 
 def test_a_snapshot_is_loaded_once(load: Load, hub: Any, target: Path) -> None:

@@ -134,7 +134,7 @@ def task(server: ModelServer) -> str:
 
 def serving_arguments(server: ModelServer) -> tuple[str, ...]:
     """What every sidecar is told: the model, its name, and how to warm it up."""
-    return (serve_argument(server),)
+    return serve_argument(server), f"--warm-up={task(server)}"
 
 
 def serve_argument(server: ModelServer) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from agentfleet.engines.base import CACHE_DIR, MODELS_DIR, Launch, serve_argument
+from agentfleet.engines.base import CACHE_DIR, MODELS_DIR, Launch, serve_argument, task
 from agentfleet.resources.base import quantity_value
 from agentfleet.resources.engine_options import OllamaOptions
 from agentfleet.resources.modelserver import ModelServer
@@ -31,7 +31,7 @@ class Ollama:
     def launch(self, server: ModelServer, model_path: str, settings: Settings) -> Launch:
         """`ollama serve`; the sidecar pulls, verifies, renames and preloads the models."""
         options = server.spec.ollama or OllamaOptions()
-        serves = [serve_argument(server), *(f"--serve={name}={name}" for name in _more_models(server, options))]
+        serves = [serve_argument(server), *_more_models(server, options)]
         keep_alive = "-1" if options.keep_alive in (None, "Forever") else str(options.keep_alive)
         env = {
             "HOME": CACHE_DIR,
@@ -47,7 +47,7 @@ class Ollama:
             env["OLLAMA_CONTEXT_LENGTH"] = str(options.context_length)
         if options.parallel is not None:
             env["OLLAMA_NUM_PARALLEL"] = str(options.parallel)
-        sidecar = [*serves, f"--keep-alive={keep_alive}", "--preload"]
+        sidecar = [*serves, f"--warm-up={task(server)}", f"--keep-alive={keep_alive}", "--preload"]
         sidecar += _idle_args(server, options)
         if options.insecure_registry:
             sidecar.append("--insecure-registry")
@@ -68,11 +68,14 @@ class Ollama:
             yield "extraArgs: engine Ollama is set by environment variables; use env or spec.ollama"
 
 
-def _more_models(server: ModelServer, options: OllamaOptions) -> list[str]:
+def _more_models(server: ModelServer, options: OllamaOptions) -> Iterable[str]:
     """Models beside model.uri, each once: those of categories, then those named."""
-    listed = [name for category in sorted(options.categories) for name in CATALOG[category]]
-    served = server.model.uri.removeprefix("ollama://")
-    return [name for name in dict.fromkeys([*listed, *options.models]) if name != served]
+    seen = {server.model.uri.removeprefix("ollama://")}
+    listed = [(name, category) for category in sorted(options.categories) for name in CATALOG[category]]
+    for name, category in [*listed, *((name, None) for name in options.models)]:
+        if name not in seen:
+            seen.add(name)
+            yield f"--serve={name}={name}" + (f",category={category}" if category else "")
 
 
 def _idle_args(server: ModelServer, options: OllamaOptions) -> Iterable[str]:

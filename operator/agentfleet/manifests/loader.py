@@ -94,7 +94,7 @@ def cache_flags(server: ModelServer) -> list[str]:
 
 def load_job(server: ModelServer, settings: Settings, node: str | None = None) -> Manifest:
     """The Job that fills the cache: a claim, or the folder of one node."""
-    flags = (f"--status-port={STATUS_PORT}",)
+    flags = (f"--status-port={STATUS_PORT}", f"--name={server.model_name}")
     container = loader_container(server, settings, settings.sidecar_image, flags)
     return _job(server, settings, "load", container, node=node)
 

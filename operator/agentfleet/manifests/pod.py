@@ -142,7 +142,7 @@ def _sidecar_container(
         *launch.sidecar_args,
     ]
     mounts: list[dict[str, Any]] = [{"mountPath": STATE_DIR, "name": "state", "readOnly": True}]
-    for more_args, more_mounts in (_key_access(server), _adapter_access(server)):
+    for more_args, more_mounts in (_key_access(server), _cache_access(server), _adapter_access(server)):
         args += more_args
         mounts += more_mounts
     return {
@@ -176,6 +176,17 @@ def _key_access(server: ModelServer) -> tuple[list[str], list[dict[str, Any]]]:
     return [f"--api-key-file={API_KEY_DIR}/apiKey"], [
         {"mountPath": API_KEY_DIR, "name": "api-key", "readOnly": True},
     ]
+
+
+def _cache_access(server: ModelServer) -> tuple[list[str], list[dict[str, Any]]]:
+    """The sidecar lives as long as the pod, so it holds the model in a shared cache while it is used."""
+    source = parse_source(server.model.uri)
+    if not source.downloaded:
+        return [], []
+    if server.spec.cache is None or server.spec.cache.type == "Ephemeral":
+        return ["--expects-loader"], []
+    args = ["--expects-loader", f"--model-dir={MODELS_DIR}/{source.folder}"]
+    return args, [{"mountPath": MODELS_DIR, "name": "models"}]
 
 
 def _adapter_access(server: ModelServer) -> tuple[list[str], list[dict[str, Any]]]:
