@@ -214,6 +214,16 @@ SLIM = [
     ),
     pytest.param(
         {
+            "kind": "PodDisruptionBudget",
+            "metadata": IDENTITY,
+            "spec": {"maxUnavailable": 1},
+            "status": {"currentHealthy": 2},
+        },
+        {"kind": "PodDisruptionBudget", "metadata": IDENTITY, "spec": {"maxUnavailable": 1}},
+        id="PodDisruptionBudget: no counts",
+    ),
+    pytest.param(
+        {
             "kind": "PersistentVolumeClaim",
             "metadata": IDENTITY,
             "spec": {"storageClassName": "s", "accessModes": ["ReadWriteMany"], "resources": {}, "volumeName": "pv"},
@@ -222,7 +232,7 @@ SLIM = [
         {
             "kind": "PersistentVolumeClaim",
             "metadata": IDENTITY,
-            "spec": {"storageClassName": "s", "accessModes": ["ReadWriteMany"], "volumeName": "pv"},
+            "spec": {"storageClassName": "s", "accessModes": ["ReadWriteMany"], "resources": {}, "volumeName": "pv"},
             "status": {"phase": "Bound"},
         },
         id="PersistentVolumeClaim",

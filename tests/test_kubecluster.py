@@ -253,3 +253,50 @@ async def test_a_lease_is_created_or_replaced() -> None:
         ("POST", "/apis/coordination.k8s.io/v1/namespaces/n/leases"),
         ("PUT", "/apis/coordination.k8s.io/v1/namespaces/n/leases/l"),
     ]
+
+
+async def test_a_custom_resource_is_scaled_by_a_merge_patch() -> None:
+    server = Server()
+    async with connected(server) as (cluster, _):
+        await cluster.scale(Key("LeaderWorkerSet", "n", "d"), 2)
+    path = "/apis/leaderworkerset.x-k8s.io/v1/namespaces/n/leaderworkersets/d/scale"
+    assert server.requests == [("PATCH", path, {"fieldManager": "agentfleet"}, {"spec": {"replicas": 2}})]
+    assert server.headers[0]["Content-Type"] == "application/merge-patch+json"
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "served"),
+    [
+        (200, {"resources": [{"name": "leaderworkersets"}, {"name": "leaderworkersets/status"}]}, True),
+        (200, {"resources": [{"name": "others"}]}, False),
+        (404, {"message": "the server could not find the requested resource"}, False),
+    ],
+)
+async def test_discovery_tells_whether_a_kind_is_served(status: int, answer: Manifest, served: bool) -> None:
+    server = Server()
+    server.answer = lambda request: (status, answer)
+    async with connected(server) as (cluster, _):
+        assert await cluster.serves("LeaderWorkerSet") is served
+    assert server.requests[0][1] == "/apis/leaderworkerset.x-k8s.io/v1"
+
+
+async def test_usage_is_summed_by_node_over_all_pages() -> None:
+    def pod(node: str, gpus: int) -> Manifest:
+        requests = {"nvidia.com/gpu": str(gpus), "cpu": "250m", "memory": "1Gi"}
+        return {"spec": {"nodeName": node, "containers": [{"resources": {"requests": requests}}]}}
+
+    def answer(request: web.Request) -> tuple[int, object]:
+        if "continue" in request.query:
+            return 200, {"items": [pod("a", 1)], "metadata": {}}
+        return 200, {"items": [pod("a", 2), pod("b", 1)], "metadata": {"continue": "next"}}
+
+    server = Server()
+    server.answer = answer
+    async with connected(server, "one") as (cluster, _):
+        usage = await cluster.node_usage()
+    assert usage == {
+        "a": {"nvidia.com/gpu": 3, "cpu": 500, "memory": 2 * 2**30, "pods": 2},
+        "b": {"nvidia.com/gpu": 1, "cpu": 250, "memory": 2**30, "pods": 1},
+    }
+    assert [path for _, path, _, _ in server.requests] == ["/api/v1/pods"] * 2
+    assert "status.phase!=Succeeded" in server.requests[0][2]["fieldSelector"]

@@ -6,7 +6,7 @@ The library gives configuration, authentication and TLS; its generated models an
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
@@ -26,6 +26,7 @@ _JSON = "application/json"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 _MERGE = "application/merge-patch+json"
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+_MANAGER = {"fieldManager": FIELD_MANAGER}
 _PAGE = 200
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 _LISTING_ATTEMPTS = 3
@@ -43,10 +44,8 @@ async def connect(*, connections: int) -> ApiClient:
         try:
             await load_kube_config(client_configuration=configuration)
         except ConfigException as error:
-            raise InvalidSpec(
-                "InvalidSettings",
-                f"no cluster: this is no pod, and the kubeconfig cannot be used: {error}; set KUBECONFIG",
-            ) from error
+            problem = f"no cluster: this is no pod, and the kubeconfig cannot be used: {error}; set KUBECONFIG"
+            raise InvalidSpec("InvalidSettings", problem) from error
     # looking up proxies and netrc files for every request costs as much as the request itself
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.connection_pool_maxsize = connections
@@ -92,11 +91,12 @@ class KubeCluster:
         """Server-side apply of the scale sub-resource; a merge patch for custom resources, where that is a 500."""
         body: Manifest = {"spec": {"replicas": replicas}}
         if KINDS[key.kind].optional:
-            return await self._merge("scale", key, body, "scale")
-        metadata = {"name": key.name, "namespace": key.namespace}
-        body |= {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata}
-        path = path_of(KINDS[key.kind], key.namespace, key.name, "scale")
-        await self._write("scale", key.kind, "PATCH", path, body, query=_apply(force=True))
+            await self._merge("scale", key, body, "scale")
+        else:
+            metadata = {"name": key.name, "namespace": key.namespace}
+            body |= {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata}
+            path = path_of(KINDS[key.kind], key.namespace, key.name, "scale")
+            await self._write("scale", key.kind, "PATCH", path, body, query=_apply(force=True))
 
     async def replace_ports(self, key: Key, ports: list[Manifest]) -> None:
         """Merge patch, in which a list is one value."""
@@ -104,8 +104,7 @@ class KubeCluster:
 
     async def _merge(self, verb: str, key: Key, body: Manifest, subresource: str = "") -> None:
         path = path_of(KINDS[key.kind], key.namespace, key.name, subresource)
-        query = {"fieldManager": FIELD_MANAGER}
-        await self._write(verb, key.kind, "PATCH", path, body, query=query, content_type=_MERGE)
+        await self._write(verb, key.kind, "PATCH", path, body, query=_MANAGER, content_type=_MERGE)
 
     async def get(self, key: Key) -> Manifest | None:
         """Read one object by a quorum read."""
@@ -154,17 +153,12 @@ class KubeCluster:
 
     async def node_usage(self) -> dict[str, dict[str, int]]:
         """By pages of the pods that are bound to a node and have not ended; only the sums are kept."""
-        query = {"limit": str(_PAGE), "fieldSelector": _ON_NODES}
         usage: dict[str, dict[str, int]] = {}
-        while True:
-            page = await self.request("GET", "/api/v1/pods", query=query)
+        async for page in self._pages("/api/v1/pods", {"fieldSelector": _ON_NODES}):
             for pod in page["items"] or ():
                 node = pod["spec"]["nodeName"]
                 usage[node] = total((usage.get(node, {}), pod_requests(pod)))
-            token = page["metadata"].get("continue")
-            if not token:
-                return usage
-            query["continue"] = token
+        return usage
 
     async def pod_events(self, namespace: str, uid: str) -> list[Manifest]:
         """Events about one pod, by field selector."""
@@ -189,19 +183,24 @@ class KubeCluster:
         return await self._list_pages(kind, namespace)
 
     async def _list_pages(self, kind: Kind, namespace: str) -> Listing:
-        query = {"limit": str(_PAGE)}
-        if kind.managed_only:
-            query["labelSelector"] = f"{MANAGED_BY}={FIELD_MANAGER}"
+        query = {"labelSelector": f"{MANAGED_BY}={FIELD_MANAGER}"} if kind.managed_only else {}
         items: list[Listed] = []
-        while True:
-            # no resourceVersion: the server answers with the state at the time of the request, never an older one
-            page = await self.request("GET", path_of(kind, namespace), accept=_METADATA_LIST, query=query)
+        version = 0
+        async for page in self._pages(path_of(kind, namespace), query, _METADATA_LIST):
             # the server sends null for no items
             items += [_listed(kind, item["metadata"]) for item in page["items"] or ()]
-            token = page["metadata"].get("continue")
-            if not token:
-                return Listing(int(page["metadata"]["resourceVersion"]), tuple(items))
-            query["continue"] = token
+            version = int(page["metadata"]["resourceVersion"])
+        return Listing(version, tuple(items))
+
+    async def _pages(self, path: str, query: Mapping[str, str], accept: str = _JSON) -> AsyncIterator[Manifest]:
+        """All pages of a list. No resourceVersion: the state at the time of the request, never an older one."""
+        more: Mapping[str, str] = {}
+        while True:
+            page = await self.request("GET", path, accept=accept, query={"limit": str(_PAGE), **query, **more})
+            yield page
+            if not page["metadata"].get("continue"):
+                return
+            more = {"continue": page["metadata"]["continue"]}
 
     async def read_lease(self, namespace: str, name: str) -> Manifest | None:
         """The Lease, None where absent."""
@@ -298,4 +297,4 @@ def _event_time(event: Manifest) -> str:
 
 
 def _apply(*, force: bool) -> dict[str, str]:
-    return {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false"}
+    return {**_MANAGER, "force": "true" if force else "false"}

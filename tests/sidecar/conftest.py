@@ -239,8 +239,11 @@ def target(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def load(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
-    """Runs a loader to its end in this process, which is faster, and without long pauses; returns its log."""
+def load(serve: Serve, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Load]:
+    """Runs a loader to its end in this process, which is faster, and without long pauses; returns its log.
+
+    Ends before the servers do: clients of libraries stay open until then.
+    """
     environment, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)
     root, level = list(logging.root.handlers), logging.root.level
     monkeypatch.setattr(transfer, "retry_delay", lambda reason, attempt: 0.01)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -19,7 +19,7 @@ from e2e.traffic import Rate, Traffic, table, traffic
 
 MODELS = {"llama": "llama", "ollama": "acme/slow"}
 RATE = Rate(streams=0.5, stream_tokens=60, shorts=0.5)
-_SETTLED = 3
+_SETTLED = 2
 """Streams of each server that must be whole before the next thing happens."""
 
 
@@ -31,10 +31,12 @@ def flowing(scenario: Scenario) -> Iterator[list[Traffic]]:
     for name in MODELS:
         scenario.wait_settled(name, pods=3)
     with ExitStack() as stack:
-        yield [
+        traffics = [
             stack.enter_context(traffic(stack.enter_context(scenario.address(name)), model, RATE, name=name))
             for name, model in MODELS.items()
         ]
+        _flows_on(scenario, traffics)
+        yield traffics
 
 
 @pytest.fixture
@@ -42,7 +44,6 @@ def during(scenario: Scenario, flowing: list[Traffic], request: pytest.FixtureRe
     """The test's name is the phase of its traffic, which goes on for a while after it; nothing may be lost in it."""
     for seen in flowing:
         seen.phase = request.node.name.removeprefix("test_")
-    _flows_on(scenario, flowing)
     yield
     print(table(*flowing))  # pytest shows it where something fails
     _flows_on(scenario, flowing)
@@ -101,23 +102,28 @@ def test_operator_killed_in_a_rollout(scenario: Scenario, embedded: EmbeddedClus
     _wait_settled(scenario, pods=2)
 
 
-@pytest.fixture
-def drained(scenario: Scenario, flowing: list[Traffic]) -> Iterator[str]:
-    """A node that is drained as for maintenance, with all that runs on it, and returns after the test."""
-    node: str = scenario.children("Pod", "llama")[0]["spec"]["nodeName"]
+@contextmanager
+def _drained(scenario: Scenario, node: str) -> Iterator[None]:
+    """A node without pods for the time of the block, as for its maintenance; with all that runs on it."""
+    flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s")
     try:
-        yield node
+        scenario.kubectl("drain", node, *flags, timeout=180)
+        yield
     finally:
         scenario.kubectl("uncordon", node)
 
 
+def _nodes(scenario: Scenario) -> set[str]:
+    return {pod["spec"]["nodeName"] for pod in _pods(scenario)}
+
+
 @pytest.mark.usefixtures("during")
-def test_node_drain(scenario: Scenario, drained: str) -> None:
-    scenario.kubectl(
-        *("drain", drained, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s"), timeout=180
-    )
-    assert [pod["metadata"]["name"] for pod in _pods(scenario) if pod["spec"]["nodeName"] == drained] == []
-    _wait_settled(scenario, pods=2)
+def test_node_drain(scenario: Scenario, embedded: EmbeddedCluster) -> None:
+    """One node after the other: for the second drain all pods are on one node, and yet some must always serve."""
+    for node in embedded.nodes:
+        with _drained(scenario, node.name):
+            assert node.name not in _nodes(scenario)
+            _wait_settled(scenario, pods=2)
 
 
 def test_counts(flowing: list[Traffic], capsys: pytest.CaptureFixture[str]) -> None:

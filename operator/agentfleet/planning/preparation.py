@@ -11,7 +11,7 @@ from datetime import datetime
 
 from agentfleet.manifests.kinds import pod_template_of
 from agentfleet.manifests.names import REVISION_LABEL
-from agentfleet.objects import Key, Manifest
+from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.failures import Failure
 from agentfleet.planning.loading import Loading, inspection, loading
 from agentfleet.planning.nodes import pod_requests, total
@@ -69,17 +69,29 @@ def prepare(
         sources[look.source.uri] = look.source
         work, failure = _NOTHING, None
     blocked = found.inspect is not None or due == FIRST
+    known_before = {source.uri for source in before.sources} >= set(sources)
     status = before.model_copy(update=_chosen(found, sources, None if blocked else failure))
     fill = _NOTHING if blocked else loading(found.server, observed, settings, now)
     return Preparation(
         server=found.server,
         status=status,
         apply=(*work.apply, *fill.apply),
-        delete=(*work.delete, *fill.delete),
+        # Kept until what they found is in status.
+        delete=(
+            *work.delete,
+            *fill.delete,
+            *(_looked(observed) if due is None and not blocked and known_before else ()),
+        ),
         blocked="The model's files are being read." if blocked else _what_fills(fill),
         failure=failure if blocked else fill.failure,
         after=_soonest(found.after, next_look(asked, now)),
     )
+
+
+def _looked(observed: Observed) -> list[tuple[Key, str]]:
+    """Jobs of former looks, whatever came of them."""
+    jobs = [job for job in observed.jobs if "-model-inspect-" in job["metadata"]["name"]]
+    return [(key_of(job), job["metadata"]["uid"]) for job in jobs]
 
 
 def needs_nodes(asked: ModelServer) -> bool:

@@ -25,14 +25,13 @@ from typing import Any
 from agentfleet.sidecar.failures import BAD_SOURCE, CHECKSUM_MISMATCH, ModelFailed
 from agentfleet.sidecar.progress import write_json
 from agentfleet.sidecar.sources.base import RemoteFile, Resolved
-from agentfleet.sidecar.unpack import members
+from agentfleet.sidecar.unpack import members, save
 
 FOLDER = ".agentfleet"
 MARKER = "complete.json"
 EXPECTED = "expected.json"
 LOCK = "lock"
 
-_CHUNK = 2**20
 _UNFINISHED = ""
 """The identity of an archive of which not every member is in place."""
 
@@ -134,7 +133,7 @@ class Cache:
                 continue
             links.pop(member.path, None)
             with scrap.open("wb") as staged:
-                shutil.copyfileobj(member.content, staged, _CHUNK)
+                save(member, staged)
             files[member.path] = member.size
             # Noted before it is there: whoever starts after a kill has to know what to remove.
             self._note(file, files, _UNFINISHED)

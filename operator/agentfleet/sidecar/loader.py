@@ -45,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Loads or inspects one model; returns 0, or 1. The termination log then holds a result or a reason."""
     options = parse(argv)
     logs.configure(options.log_level)
+    for name in ("httpx", "httpcore"):
+        # Whatever the level: they write out addresses, and an object store's are signed.
+        logging.getLogger(name).setLevel(logging.WARNING)
     # As process 1 of a container nothing handles SIGTERM for us. Whatever is on disk can be continued.
     signal.signal(signal.SIGTERM, _exit_at_once)
     try:

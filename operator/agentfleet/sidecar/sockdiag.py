@@ -39,6 +39,7 @@ class Connection:
     port: int
     peer: Address
     inode: int
+    user: int = 0
     queued: bool = False
     """Bytes wait to be read by the program, or to be taken by the peer."""
     received: int | None = None
@@ -61,7 +62,7 @@ def decode(body: bytes) -> Connection:
     family, state = body[0], body[1]
     (port,) = struct.unpack_from(">H", body, 4)
     width = 4 if family == socket.AF_INET else 16
-    waiting_in, waiting_out, _, inode = struct.unpack_from("=IIII", body, 56)
+    waiting_in, waiting_out, user, inode = struct.unpack_from("=IIII", body, 56)
     info = _attributes(body[_MESSAGE_BYTES:]).get(_INFO, b"")
     known = len(info) >= _BYTES_RECEIVED_AT + 8
     return Connection(
@@ -70,6 +71,7 @@ def decode(body: bytes) -> Connection:
         port=port,
         peer=ipaddress.ip_address(body[24 : 24 + width]),
         inode=inode,
+        user=user,
         queued=bool(waiting_in or waiting_out),
         received=struct.unpack_from("=Q", info, _BYTES_RECEIVED_AT)[0] if known else None,
         sent_ago=struct.unpack_from("=I", info, _SENT_AT)[0] / 1000 if known else 0.0,

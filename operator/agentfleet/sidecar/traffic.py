@@ -7,7 +7,7 @@ answer; one on which we spoke last has its answer or is in the middle of a strea
 longer than QUIET is not lost: Ollama may hold pieces back (tool calls), but its runner still speaks.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentfleet.sidecar.procnet import ESTABLISHED, LISTEN, is_loopback
@@ -30,13 +30,19 @@ def judge(sockets: Iterable[Connection], port: int) -> Traffic:
     """What the sockets say about the engine on `port`. Loopback peers there are the sidecar and kubelet's probes."""
     sockets = list(sockets)
     clients = [s for s in sockets if s.port == port and s.state == ESTABLISHED and not is_loopback(s.peer)]
-    runners = {s.port: 0 for s in sockets if s.state == LISTEN and s.port != port and is_loopback(s.address)}
+    runners = dict.fromkeys(_runner_ports(sockets, port), 0)
     for s in sockets:
         if s.port in runners and s.state == ESTABLISHED and is_loopback(s.address):
             runners[s.port] += carries_request(s)
     certain = sum(carries_request(s) for s in clients)
     # A request that sits in a silent connection shows at its runner. Work there without any client is nobody's.
     return Traffic(max(certain, min(len(clients), sum(runners.values()))), {p: n > 0 for p, n in runners.items()})
+
+
+def _runner_ports(sockets: Sequence[Connection], port: int) -> set[int]:
+    """Runners are children of the engine, so they run as its user; a service mesh in the pod does not."""
+    users = {s.user for s in sockets if s.state == LISTEN and s.port == port}
+    return {s.port for s in sockets if s.state == LISTEN and s.port != port and s.user in users and is_loopback(s.address)}
 
 
 def carries_request(connection: Connection) -> bool:

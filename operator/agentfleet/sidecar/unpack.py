@@ -4,6 +4,7 @@ No link is ever made while an archive is open, so that no member can be written 
 """
 
 import gzip
+import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ ALWAYS_ALLOWED = 64 * 2**20
 LARGEST_READ = 16 * 2**20
 """Extended headers are read whole; the contents of files come in pieces."""
 
+_CHUNK = 2**20
 _GZIP = b"\x1f\x8b"
 _WHITEOUT = ".wh."
 
@@ -53,6 +55,14 @@ def members(archive: Path, folder: str) -> Iterator[Member]:
             if path is None or info.isdir():
                 continue
             yield _member(tar, info, path, folder)
+
+
+def save(member: Member, place: IO[bytes]) -> None:
+    """Writes the content of a member that is no link."""
+    if member.content is None:
+        raise ValueError(f"{member.path} is a link")
+    with _damage():
+        shutil.copyfileobj(member.content, place, _CHUNK)
 
 
 def _member(tar: tarfile.TarFile, info: tarfile.TarInfo, path: str, folder: str) -> Member:

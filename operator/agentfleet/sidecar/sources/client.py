@@ -89,7 +89,7 @@ def failed(error: Exception, host: str) -> ModelFailed:
                 f"the certificate of {host} is not trusted ({cause.verify_message}); put the CA that issued it into the"
                 " ConfigMap of spec.model.auth.caBundle",
             )
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__
     detail = "too many redirects" if isinstance(error, httpx.TooManyRedirects) else type(error).__name__
     return SourceUnreachable(f"{host} cannot be reached: {_innermost(error) or detail}")
 
@@ -146,7 +146,7 @@ def _innermost(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        cause = cause.__cause__ or cause.__context__
+        cause = cause.__cause__
     return None
 
 

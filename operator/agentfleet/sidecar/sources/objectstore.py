@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote
 
 import httpx
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import ClientConfig, GCSStore, RetryConfig, S3Store
+from obstore.store import GCSStore, S3Store
 
 from agentfleet.sidecar import transfer
 from agentfleet.sidecar.failures import BAD_SOURCE, MODEL_NOT_FOUND, ModelFailed
 from agentfleet.sidecar.sources import client as http
 from agentfleet.sidecar.sources.base import Access, Arrived, RemoteFile, Resolved
 from agentfleet.sidecar.sources.selection import needed, parts_of
+
+if TYPE_CHECKING:  # obstore has these for type checkers only
+    from obstore import ObjectMeta
+    from obstore.store import ClientConfig, RetryConfig
 
 SIGNED_FOR = timedelta(hours=12)
 MOST_OBJECTS = 10_000
@@ -56,9 +60,9 @@ def parse(uri: str) -> tuple[str, str]:
     return match["bucket"], match["key"]
 
 
-def client_options(access: Access) -> ClientConfig:
+def client_options(access: Access) -> "ClientConfig":
     """obstore's HTTP client; without allow_http its redirects stay on TLS."""
-    options = ClientConfig(connect_timeout="10s", timeout="60s")
+    options: ClientConfig = {"connect_timeout": "10s", "timeout": "60s"}
     if access.endpoint is not None and access.endpoint.startswith("http://"):
         options["allow_http"] = True
     if trusted := http.certificates(access):
@@ -66,8 +70,8 @@ def client_options(access: Access) -> ClientConfig:
     return options
 
 
-# The loader has its own patience (transfer.persistently).
-NO_RETRIES = RetryConfig(max_retries=0)
+NO_RETRIES: "RetryConfig" = {"max_retries": 0}
+"""The loader has its own patience (transfer.persistently)."""
 
 
 class ObjectStore:
@@ -167,9 +171,9 @@ class ObjectStore:
         return f"{self._location.key!r} in bucket {self._location.bucket} on {httpx.URL(self._location.origin).host}"
 
 
-def _listing(store: S3Store | GCSStore, folder: str) -> list[obstore.ObjectMeta]:
+def _listing(store: S3Store | GCSStore, folder: str) -> list["ObjectMeta"]:
     """All objects below `folder`, or enough of them to see that there are too many."""
-    found: list[obstore.ObjectMeta] = []
+    found: list[ObjectMeta] = []
     for batch in obstore.list(store, prefix=folder, chunk_size=1000):
         found += batch
         if len(found) > MOST_OBJECTS:
@@ -177,7 +181,7 @@ def _listing(store: S3Store | GCSStore, folder: str) -> list[obstore.ObjectMeta]
     return found
 
 
-def _identity(meta: obstore.ObjectMeta) -> str:
+def _identity(meta: "ObjectMeta") -> str:
     """The ETag, with its quotes, where the store has one that is not weak."""
     tag = meta["e_tag"]
     if tag and not tag.startswith("W/"):

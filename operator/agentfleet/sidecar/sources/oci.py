@@ -128,9 +128,10 @@ class Artifact:
             return _SignedIn("a new token was needed")
 
         try:
-            attempt(sign_in)
+            return attempt(sign_in)
         except _SignedIn:
-            attempt(self._registry.refused)
+            pass
+        return attempt(self._registry.refused)
 
     def _manifest(self, version: str) -> tuple[bytes, str]:
         content, kind = self._registry.manifest(version)
