@@ -5,6 +5,7 @@ finalizers into them. A handler does no I/O; what an event means is decided in o
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ import kopf
 from agentfleet.objects import FIELD_MANAGER, MANAGED_BY, Kind, Manifest
 
 _BACKOFFS = (1, 1, 2, 3)
+_NOT_FOUND = 404
 _LAST_BACKOFF = 5
 
 
@@ -102,6 +104,8 @@ async def watch(
 
     kopf takes SIGTERM and SIGINT for itself when it starts; `take_signals` is called to take them back.
     """
+    for name in _TELLERS:
+        logging.getLogger(name).addFilter(_is_no_absence)
     tasks = await kopf.spawn_tasks(
         registry=registry,
         settings=settings,
@@ -114,6 +118,15 @@ async def watch(
     take_signals()
     await kopf.run_tasks(tasks, ignored=_EveryTask())
     raise RuntimeError("kopf has stopped watching without an error")
+
+
+_TELLERS = ("kopf._core.reactor.orchestration", "kopf._core.reactor.running")
+
+
+def _is_no_absence(record: logging.LogRecord) -> bool:
+    """False for the errors and tracebacks with which kopf tells that a kind is gone: it raises that as well."""
+    error = record.exc_info[1] if record.exc_info else None
+    return getattr(error, "status", None) != _NOT_FOUND
 
 
 class _EveryTask(Collection[asyncio.Task[Any]]):

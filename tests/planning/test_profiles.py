@@ -137,6 +137,23 @@ def test_a_variant_that_needs_more_memory_than_there_is_is_passed_over() -> None
 
 
 @pytest.mark.parametrize(
+    ("memory", "form"), [("900M", "Q2_K"), ("1500M", "Q4_K_M"), ("4Gi", "Q5_K_M"), ("16Gi", "Q8_0")]
+)
+def test_quantization_follows_from_the_hardware(memory: str, form: str) -> None:
+    forms = ("Q4_K_M", "Q8_0", "Q2_K", "Q5_K_M")
+    variants = [
+        {"name": name.lower().replace("_", "-"), "engine": "LlamaCpp", "uri": f"hf://acme/gguf/chat.{name}.gguf"}
+        for name in forms
+    ]
+    edge = Profile.model_validate({"engine": "LlamaCpp", "gpu": {"count": 0}, "memory": memory})
+    settings = Settings(profiles={"edge": edge})
+    subject = server("VLLM", profile="edge", model={"uri": "hf://acme/chat-7b", "variants": variants})
+    found = resolve(subject, Situation(now=NOW), settings)
+    assert found.server.model.uri == f"hf://acme/gguf/chat.{form}.gguf"
+    assert f"{form} is advised" in " ".join(found.plan.explanation)
+
+
+@pytest.mark.parametrize(
     ("spec", "reason", "words"),
     [
         ({"profile": "h100"}, "NoSuchProfile", "those are: a100, cpu, l4"),

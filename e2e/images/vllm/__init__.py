@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent
 LOCK = FOLDER / "requirements.lock"
 PYTHON = "3.11"
 DEBIAN_RELEASE = "bookworm"  # the Debian release with that Python
-DEBIAN_PACKAGES = ["python3", "ca-certificates", "dash", "coreutils", "libstdc++6", "util-linux"]  # it runs lscpu
+DEBIAN_PACKAGES = ["python3", "ca-certificates", "dash", "coreutils", "libnuma1", "libstdc++6", "util-linux"]
 MOUNTED_AT = "/opt/vllm"
 """Where the image looks for the packages."""
 _SCRIPT = FOLDER / "vllm"

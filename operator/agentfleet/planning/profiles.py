@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from agentfleet.errors import InvalidSpec
+from agentfleet.planning.quantization import advice
+from agentfleet.planning.sizing_types import gib
 from agentfleet.resources.base import Contract, quantity_value
-from agentfleet.resources.model import Model
+from agentfleet.resources.model import Model, Variant
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.pods import EnvVar, Placement, Resources
 from agentfleet.resources.profile import Profile
@@ -78,7 +80,7 @@ def _forms(name: str, server: ModelServer, asked: ModelServer, profile: Profile)
     memory = _memory(server, profile)
     if server.spec.engine == asked.spec.engine:
         yield Candidate(name, server, memory)
-    for variant in asked.model.variants:
+    for variant in _by_advice(asked.model.variants, memory):
         if (variant.engine or asked.spec.engine) != server.spec.engine:
             continue
         if variant.memory and memory is not None and quantity_value(variant.memory) > memory:
@@ -86,8 +88,26 @@ def _forms(name: str, server: ModelServer, asked: ModelServer, profile: Profile)
         form: Model = asked.model.model_copy(update={"uri": variant.uri, "sha256": variant.sha256, "facts": None})
         form = form.model_copy(update={"name": asked.model_name})
         spec = server.spec.model_copy(update={"model": form})
-        note = f"Variant {variant.name} of the model is used ({variant.uri})."
-        yield Candidate(name, server.model_copy(update={"spec": spec}), memory, (note,))
+        notes = [f"Variant {variant.name} of the model is used ({variant.uri})."]
+        if memory is not None and _is_advised(variant, memory):
+            found = advice(memory)
+            notes.append(
+                f"{found.quantization} is advised for {gib(memory)}, a {found.device.lower()} device"
+                f" ({found.models} model{'s' if found.models > 1 else ''} at once): {found.reason}."
+            )
+        yield Candidate(name, server.model_copy(update={"spec": spec}), memory, tuple(notes))
+
+
+def _by_advice(variants: tuple[Variant, ...], memory: int | None) -> list[Variant]:
+    """Variants in order of preference: as the spec lists them, but where none says what memory it needs, the one whose
+    file name tells the quantization that suits the profile's memory comes first."""
+    if memory is None or any(variant.memory for variant in variants):
+        return list(variants)
+    return sorted(variants, key=lambda variant: not _is_advised(variant, memory))
+
+
+def _is_advised(variant: Variant, memory: int) -> bool:
+    return advice(memory).quantization.lower() in variant.uri.lower()
 
 
 def _memory(server: ModelServer, profile: Profile | None) -> int | None:

@@ -16,6 +16,7 @@ from agentfleet.engines.sources import parse_source, pinned
 from agentfleet.errors import InvalidSpec
 from agentfleet.planning.demands import demand_of
 from agentfleet.planning.hardware import Choice, choose, gpu_memory_of, gpus_per_node
+from agentfleet.planning.kv_type import kv_cache_bits
 from agentfleet.planning.nodes import Demand, NodeView
 from agentfleet.planning.profiles import Candidate, candidates
 from agentfleet.planning.scenarios import with_scenario
@@ -140,7 +141,7 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
     # Facts that came along with a download judge and change nothing: what runs, runs.
     informative = server.model.facts is None and not needs_facts(candidate.server)
     try:
-        sizing = size(_request(server, facts, situation, settings))
+        sizing = size(_request(server, facts, situation, settings, firm=_names_its_length(candidate.server)))
     except InvalidSpec as error:
         if informative:
             return _Sized(candidate, _with_numbers(server), None, (*notes, error.message), unknown)
@@ -180,7 +181,14 @@ def _pinned(server: ModelServer, source: SourceFacts | None) -> ModelServer:
     return server.model_copy(update={"spec": server.spec.model_copy(update={"model": model})})
 
 
-def _request(server: ModelServer, facts: ModelFacts, situation: Situation, settings: Settings) -> SizingRequest:
+def _names_its_length(server: ModelServer) -> bool:
+    """Whether the spec itself, not its scenario, says how long a request may be."""
+    return server.spec.scenario is None or (server.spec.vllm is not None and server.spec.vllm.max_model_len is not None)
+
+
+def _request(
+    server: ModelServer, facts: ModelFacts, situation: Situation, settings: Settings, *, firm: bool
+) -> SizingRequest:
     spec = server.spec
     parallelism = spec.parallelism or Parallelism()
     options = spec.vllm or VLLMOptions()
@@ -199,6 +207,8 @@ def _request(server: ModelServer, facts: ModelFacts, situation: Situation, setti
         pipeline=parallelism.pipeline or 1,
         nodes=parallelism.nodes,
         max_model_len=context,
+        firm_length=firm,
+        kv_bits=kv_cache_bits(spec.extra_args),
         max_num_seqs=slots,
         utilization_percent=options.gpu_memory_utilization_percent or 92,
         gpu_layers=spec.llama_cpp.gpu_layers if spec.llama_cpp else None,
@@ -233,7 +243,7 @@ def _with_sizing(server: ModelServer, sizing: Sizing) -> ModelServer:
         tensor=sizing.tensor, pipeline=sizing.pipeline, nodes=sizing.nodes if sizing.nodes > 1 else None
     )
     options = server.spec.vllm
-    if sizing.max_model_len is not None and (options is None or options.max_model_len is None):
+    if sizing.max_model_len is not None:
         options = (options or VLLMOptions()).model_copy(update={"max_model_len": sizing.max_model_len})
     plain = parallelism == Parallelism(tensor=1, pipeline=1) and server.spec.parallelism is None
     return _with(server, parallelism=None if plain else parallelism, vllm=options)

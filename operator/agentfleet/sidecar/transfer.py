@@ -40,6 +40,7 @@ def download(
         arrived(-offset)
         offset = 0
     if offset == size:
+        part.touch()  # an empty file is complete before it is there
         return
     # Compressed bytes would make offsets meaningless.
     wanted = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})

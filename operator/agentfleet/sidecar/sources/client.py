@@ -81,15 +81,13 @@ def failed(error: Exception, host: str) -> ModelFailed:
     """What an exception of the HTTP client means. Its text may quote a signed address, so it is not repeated."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, ModelFailed):
-            return cause
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ModelFailed(
                 TLS_FAILED,
                 f"the certificate of {host} is not trusted ({cause.verify_message}); put the CA that issued it into the"
                 " ConfigMap of spec.model.auth.caBundle",
             )
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     detail = "too many redirects" if isinstance(error, httpx.TooManyRedirects) else type(error).__name__
     return SourceUnreachable(f"{host} cannot be reached: {_innermost(error) or detail}")
 
@@ -146,7 +144,7 @@ def _innermost(error: BaseException) -> str | None:
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return None
 
 

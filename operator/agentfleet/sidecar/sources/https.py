@@ -20,7 +20,7 @@ def open_source(uri: str, access: Access) -> Source:
     """The file at `uri`; with an endpoint, the same path on that host."""
     match = _URI.fullmatch(uri)
     name = unquote(match["file"]) if match else ""
-    if match is None or PurePosixPath(name).name != name:
+    if match is None or PurePosixPath(name).name != name or name == "..":
         raise ModelFailed(
             BAD_SOURCE,
             f"{uri.partition('?')[0]!r} names no file: write https://host/path/file, without credentials in it",
