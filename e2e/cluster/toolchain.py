@@ -130,24 +130,25 @@ def _build(build: Build, folder: Path) -> None:
     for link, target in build.links:
         (unfinished / link).symlink_to(target)
     if build.module_files:
-        module = Path(run([_go(), "list", "-m", "-f", "{{.Dir}}", build.versioned_by], cwd=build.source).strip())
+        module = Path(run([go(), "list", "-m", "-f", "{{.Dir}}", build.versioned_by], cwd=build.source).strip())
         for name in build.module_files:
             shutil.copyfile(module / name, unfinished / Path(name).name)
     unfinished.rename(folder)
 
 
-def _go() -> str:
-    go = shutil.which("go")
-    if go is None:
+def go() -> str:
+    """Path of the ``go`` program."""
+    found = shutil.which("go")
+    if found is None:
         raise ClusterError(
             "`go` is not on this machine: install Go 1.26 or newer to build the embedded cluster, "
             "or use another cluster with --kind NAME or --context NAME"
         )
-    return go
+    return found
 
 
 def _go_build(build: Build, destination: Path, progress: Step) -> None:
-    argv = [_go(), "build", "-v", "-trimpath", "-ldflags", build.ldflags, "-o", f"{destination}/", *build.packages]
+    argv = [go(), "build", "-v", "-trimpath", "-ldflags", build.ldflags, "-o", f"{destination}/", *build.packages]
     if setpriv := shutil.which("setpriv"):
         # A killed `up` must not leave a compiler running for minutes.
         argv = [setpriv, "--pdeathsig", "TERM", *argv]

@@ -23,6 +23,7 @@ _RESOURCES = {
     "Deployment": "/apis/apps/v1/deployments",
     "EndpointSlice": "/apis/discovery.k8s.io/v1/endpointslices",
     "Event": "/api/v1/events",
+    "LeaderWorkerSet": "/apis/leaderworkerset.x-k8s.io/v1/leaderworkersets",
     "Lease": "/apis/coordination.k8s.io/v1/leases",
     "ModelServer": "/apis/agentfleet.dev/v1alpha1/modelservers",
     "Namespace": "/api/v1/namespaces",

@@ -58,7 +58,7 @@ class OptionalWatch:
 
     def seen(self, key: Key, initial: bool) -> None:
         """Told of every event, of all kinds."""
-        if key.kind == self.kind.name and self._resync is not None:
+        if self._resync is not None:
             self._resync.seen(key, initial)
 
     async def settle(self) -> None:

@@ -66,7 +66,9 @@ class Resync:
         """Why the last listing failed; None where it did not."""
 
     def seen(self, key: Key, initial: bool) -> None:
-        """Told of every event; `initial` where it came by a listing."""
+        """Told of every event, other kinds' too; `initial` where it came by a listing."""
+        if key.kind not in self._kinds:
+            return
         self._awaited.discard(key)
         if not self._awaited:
             self._progress.set()

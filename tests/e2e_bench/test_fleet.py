@@ -9,7 +9,7 @@ def test_each_member_is_created_and_then_applied_in_the_operators_order() -> Non
     first, second = fleet("demo", 2, NOW)
     assert first.create.target == ("modelservers", "m-0000")
     resources = [request.target[0] for request in first.applies]
-    assert resources == ["services", "services", "deployments", "modelservers/status"]
+    assert resources == ["services", "services", "networkpolicies", "deployments", "modelservers/status"]
     assert not {request.target for request in first.applies} & {request.target for request in second.applies}
 
 

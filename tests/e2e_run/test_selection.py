@@ -48,3 +48,11 @@ def test_one_part_that_fails_fails_all_but_the_rest_is_run(
     table = capsys.readouterr().out
     assert table.count("passed") == 7 - (status != 0)
     assert ("FAILED" in table) is bool(exit_status)
+
+
+@pytest.mark.parametrize(
+    ("scenarios", "wanted"),
+    [(["e2e/scenarios"], True), (["e2e/scenarios/vllm"], True), (["e2e/scenarios/drift", "-x"], False)],
+)
+def test_vllm_is_built_for_its_scenario_only(scenarios: list[str], wanted: bool) -> None:
+    assert run._wants_vllm(scenarios) is wanted

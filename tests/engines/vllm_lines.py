@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentfleet.engines import ENGINES
+from agentfleet.manifests.group import leader_template, worker_template
 from agentfleet.manifests.pod import model_path
 from agentfleet.planning.scenarios import SCENARIOS, with_scenario
 from agentfleet.resources.facts import ModelFacts
@@ -54,11 +55,24 @@ _DRAWN = 200
 
 def command_lines() -> list[Line]:
     """All of them, each once: what follows `vllm serve`."""
-    return sorted({_line(subject) for subject in (*_by_scenario(), *_by_option(), *_drawn())})
+    subjects = (*_by_scenario(), *_by_option(), *_drawn())
+    return sorted({*(_line(subject) for subject in subjects), *_of_a_group()})
 
 
 def _line(subject: ModelServer) -> Line:
     return ENGINES[ENGINE].launch(subject, model_path(subject), Settings()).args
+
+
+def _of_a_group() -> Iterator[Line]:
+    """Those of a replica over two nodes, with the variables as LeaderWorkerSet fills them in."""
+    args = list(_line(server(ENGINE, parallelism={"tensor": 2, "pipeline": 2, "nodes": 2})))
+    pod = {"metadata": {"labels": {}}, "spec": {"containers": [{"name": "engine", "args": args}]}}
+    for rank, template in enumerate((leader_template(pod, 2), worker_template(pod, 2))):
+        filled_in = {"$(LWS_WORKER_INDEX)": str(rank), "$(LWS_LEADER_ADDRESS)": "chat-0.chat.demo"}
+        words = template["spec"]["containers"][0]["args"]
+        for variable, value in filled_in.items():
+            words = [word.replace(variable, value) for word in words]
+        yield tuple(words)
 
 
 def _by_scenario() -> Iterator[ModelServer]:

@@ -63,18 +63,69 @@ def test_the_sidecar_starts_before_the_loader_so_that_progress_can_be_seen() -> 
 
 
 def test_the_hubs_token_reaches_the_loader_only() -> None:
-    body = pod("VLLM", model={"uri": "hf://a/b", "auth": {"secretName": "hub", "endpoint": "https://hub.example"}})
+    auth = {"secretName": "hub", "endpoint": "https://hub.example", "caBundle": {"configMapName": "ours"}}
+    body = pod("VLLM", model={"uri": "hf://a/b", "auth": auth})
     mounts = {
         item["name"]: [mount["name"] for mount in item["volumeMounts"]]
         for item in (*body["initContainers"], *body["containers"])
     }
-    assert "token" in mounts["loader"]
-    assert "token" not in mounts["engine"]
-    assert "token" not in mounts["sidecar"]
-    assert "--endpoint=https://hub.example" in container(body, "loader")["args"]
-    assert {"key": "token", "path": "token"} in next(v for v in body["volumes"] if v["name"] == "token")["secret"][
-        "items"
+    for volume in ("source-credentials", "source-ca"):
+        assert volume in mounts["loader"]
+        assert volume not in mounts["engine"]
+        assert volume not in mounts["sidecar"]
+    args = container(body, "loader")["args"]
+    assert "--endpoint=https://hub.example" in args
+    assert "--credentials-dir=/var/run/agentfleet/source" in args
+    assert "--ca-bundle=/var/run/agentfleet/source-ca/ca.crt" in args
+
+
+def test_an_api_key_reaches_engine_and_sidecar() -> None:
+    body = pod("VLLM", expose={"apiKeySecretName": "keys"})
+    variable = next(item for item in container(body, "engine")["env"] if item["name"] == "VLLM_API_KEY")
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "keys", "key": "apiKey"}}
+    assert "--api-key-file=/var/run/agentfleet/api-key/apiKey" in container(body, "sidecar")["args"]
+    assert "keys" not in str(container(body, "engine")["args"])
+
+
+def test_adapters_are_the_sidecars_to_write_and_the_engines_to_read() -> None:
+    body = pod("VLLM", adapters=[{"name": "sql", "uri": "hf://acme/sql"}])
+    shared = [
+        next(m for m in container(body, name)["volumeMounts"] if m["name"] == "adapters")
+        for name in ("engine", "sidecar")
     ]
+    assert [mount.get("readOnly", False) for mount in shared] == [True, False]
+    assert "--adapters-file=/etc/agentfleet/adapters/adapters.json" in container(body, "sidecar")["args"]
+
+
+def test_which_adapters_there_are_is_no_revision() -> None:
+    one = pod("VLLM", adapters=[{"name": "sql", "uri": "hf://acme/sql"}])
+    two = pod("VLLM", adapters=[{"name": "sql", "uri": "hf://acme/sql"}, {"name": "law", "uri": "hf://acme/law"}])
+    assert one == two
+
+
+def test_a_shared_cache_is_held_by_the_sidecar() -> None:
+    body = pod("VLLM", cache={"type": "PersistentVolume", "size": "20Gi"})
+    (model_dir,) = [arg for arg in container(body, "sidecar")["args"] if arg.startswith("--model-dir=")]
+    assert model_dir.removeprefix("--model-dir=") in container(body, "engine")["args"]
+    assert {"name": "models", "persistentVolumeClaim": {"claimName": "phi-model-cache"}} in body["volumes"]
+    assert not [arg for arg in container(pod("VLLM"), "sidecar")["args"] if "model-dir" in arg]
+
+
+@pytest.mark.parametrize(
+    ("cache", "edge", "flags"),
+    [
+        (
+            {"type": "HostPath", "path": "/srv/c", "size": "1Gi"},
+            {},
+            ["--cache-root=/models", "--cache-bytes=1073741824"],
+        ),
+        ({"type": "HostPath", "path": "/srv/c"}, {"keepModel": True}, ["--keep"]),
+        ({"type": "Ephemeral", "size": "1Gi"}, {"keepModel": True}, []),
+    ],
+)
+def test_what_a_shared_cache_may_hold(cache: dict[str, Any], edge: dict[str, Any], flags: list[str]) -> None:
+    body = pod("VLLM", cache=cache, placement={"edge": edge})
+    assert [arg for arg in container(body, "loader")["args"] if "cache" in arg or "keep" in arg] == flags
 
 
 @pytest.mark.parametrize(

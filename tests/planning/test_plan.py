@@ -92,6 +92,8 @@ def test_a_plan_says_how_many_replicas_shall_serve() -> None:
     assert fleet.step(server(replicas=3)).wanted == 3
     fleet = Fleet()
     assert fleet.step(server(replicas=3, **PER_NODE)).wanted is None, "how many nodes fit is not known yet"
+    fleet.serve("DaemonSet", 0)
+    assert fleet.step(server(replicas=3, **PER_NODE)).wanted == 1, "no node fits: nobody is served"
     fleet.serve("DaemonSet", 7)
     assert fleet.step(server(replicas=3, **PER_NODE)).wanted == 7
     assert fleet.workloads() == {"DaemonSet": -1}
@@ -245,6 +247,17 @@ def test_without_a_free_gpu_pods_go_one_by_one(nodes: tuple[NodeView, ...] | Non
     assert numbers == {"old": 2, "new": 0}
     assert wanted.rollout is not None
     assert words in wanted.rollout.reason
+
+
+def test_devices_that_are_claimed_are_not_counted_on() -> None:
+    claimed = {"gpu": {"claims": [{"name": "gpu", "resourceClaimTemplateName": "one"}]}, "replicas": 2}
+    fleet = Fleet()
+    fleet.step(server("VLLM", image="a", **claimed))
+    fleet.serve("Deployment")
+    fleet.nodes = (node("n1", 9),)
+    wanted = fleet.step(server("VLLM", image="b", **claimed))
+    assert wanted.rollout is not None
+    assert (wanted.rollout.strategy, "not known" in wanted.rollout.reason) == ("NoSurge", True)
 
 
 def test_gpu_nodes_are_tainted_and_count_all_the_same() -> None:

@@ -16,7 +16,9 @@ from agentfleet.settings import Settings
 from tests.builders import MODELS, server
 from tests.planning.times import NOW
 
-SETTINGS = Settings(host_path_root="/var/lib/agentfleet", sidecar_image="agentfleet/operator:test")
+SETTINGS = Settings(
+    host_path_root="/var/lib/agentfleet", sidecar_image="agentfleet/operator:test", network_policies=False
+)
 FACTS = {"attentionHeads": 14, "kvHeads": 2, "layers": 24, "weightsBytes": 1_000_000_000, "quantization": "awq"}
 
 
@@ -35,7 +37,7 @@ class Cluster:
             self.jobs[job["metadata"]["name"]] = job | {"metadata": job["metadata"] | {"uid": f"uid-{len(self.jobs)}"}}
         for key, _ in found.delete:
             del self.jobs[key.name]
-        return [manifest["metadata"]["name"] for manifest in found.apply]
+        return [manifest["metadata"]["name"] for manifest in found.apply if manifest["kind"] != "NetworkPolicy"]
 
     def end(self, name: str, said: dict[str, Any], *, code: int = 0, at: datetime = NOW) -> None:
         """The Job's one pod ends."""
@@ -126,6 +128,12 @@ def test_a_claim_is_made_and_filled_before_pods_start() -> None:
     done = look(cluster, cache=CLAIM)
     assert done.blocked is None
     assert [manifest["kind"] for manifest in done.apply] == ["PersistentVolumeClaim"]
+
+
+def test_loaders_have_their_network_policy_before_they_start() -> None:
+    policed = SETTINGS.model_copy(update={"network_policies": True})
+    found = prepare(server("VLLM", cache=CLAIM), ModelServerStatus(), Observed(), policed, NOW)
+    assert [manifest["kind"] for manifest in found.apply] == ["NetworkPolicy", "PersistentVolumeClaim", "Job"]
 
 
 def test_a_claim_that_goes_with_its_owner() -> None:

@@ -82,7 +82,7 @@ def test_pace(
     how: Pace,
     chosen: str,
 ) -> None:
-    found, name, reason = pace(wanted, strategy, gpus, room, begun)
+    found, name, reason = pace(wanted, strategy, room, begun, on_gpus=bool(gpus))
     assert (found, name) == (how, chosen), what
     assert reason.endswith(".")
 
@@ -99,7 +99,7 @@ def test_every_rollout_ends_and_keeps_its_bounds(
     wanted: int, start: list[tuple[str, int]], strategy: str, lag: list[bool]
 ) -> None:
     """A cluster that follows each step, sometimes late: pods come and get ready only where `lag` lets them."""
-    how, _, _ = pace(wanted, strategy, 0, None)
+    how, _, _ = pace(wanted, strategy, on_gpus=False)
     told = dict(start)
     ready = dict(start)
     floor = min(sum(ready.values()), max(0, wanted - how.unavailable))
@@ -142,7 +142,7 @@ def test_auto_ends_whatever_it_is_told_of_free_gpus(
         holders = old + len(leaving) + placed
         stuck = new is not None and placed < new and not leaving and holders + taken >= gpus
         begun = Begun(strategy, stuck) if new is not None and strategy else None
-        how, strategy, _ = pace(wanted, "Auto", 1, answers[step % len(answers)], begun)
+        how, strategy, _ = pace(wanted, "Auto", answers[step % len(answers)], begun, on_gpus=True)
         view = [seen("old", old)] + ([seen("new", new, pods=new, ready=placed)] if new is not None else [])
         targets = replicas_by_workload(wanted, "new", view, how)
         leaving = [left - 1 for left in leaving if left > 0]

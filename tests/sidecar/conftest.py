@@ -127,11 +127,14 @@ class Hub:
     async def _send(self, request: web.Request, content: bytes) -> web.StreamResponse:
         wanted = request.headers.get("Range")
         self.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and not self.ignore_ranges else 0
-        response = web.StreamResponse(status=206 if start else 200)
+        first, _, last = (wanted or "").removeprefix("bytes=").partition("-")
+        start, whole = (0, content) if self.ignore_ranges else (int(first or 0), content)
+        if last and not self.ignore_ranges:
+            content = content[: int(last) + 1]
+        response = web.StreamResponse(status=206 if len(content) - start < len(whole) else 200)
         response.content_length = len(content) - start
-        if start:
-            response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        if response.status == 206:
+            response.headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(whole)}"
         await response.prepare(request)
         if self.hold is not None:
             await asyncio.to_thread(self.hold.wait)

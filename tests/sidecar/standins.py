@@ -1,4 +1,4 @@
-"""Sources of models as small real HTTP servers: an object store, a registry, a web server. Each counts what it sends."""
+"""Sources of models as small real HTTP servers: object store, registry, web server. Each counts what it sends."""
 
 import base64
 import gzip

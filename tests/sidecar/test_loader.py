@@ -1,5 +1,6 @@
 """The loader as a process against a stand-in Hub: what is on disk afterwards, what was asked, what was told."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,11 +10,13 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.sidecar.loading import Load, arguments_of, failure, marker, secret
+from agentfleet.sidecar.report import Report
+from tests.sidecar.loading import Load, arguments_of, failure, marker, secret, told
 
 OPERATOR = Path(__file__).parents[2] / "operator"
 SNAPSHOT = {
@@ -96,19 +99,22 @@ def test_cut_connections_are_resumed_in_process(load: Load, hub: Any, target: Pa
     assert [int(r.removeprefix("bytes=").rstrip("-")) for r in hub.ranges[1:]] == sorted([500_000, 800_000])
 
 
-def test_a_killed_loader_is_resumed_by_the_next(load: Load, until: Any, hub: Any, target: Path) -> None:
+@pytest.mark.parametrize("kill", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_loader_is_resumed_by_the_next(
+    load: Load, until: Any, hub: Any, target: Path, kill: signal.Signals
+) -> None:
     hub.files = {"tiny.gguf": GGUF}
     hub.cuts = [1_500_000, *[0] * 100]
     process = start(hub, target, "hf://org/tiny/tiny.gguf")
     until(lambda: len(hub.ranges) >= 2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(kill)
     process.communicate(timeout=5)
-    assert process.returncode == 128 + signal.SIGTERM
+    assert process.returncode == (-kill if kill is signal.SIGKILL else 128 + kill)
 
     hub.cuts = []
     hub.ranges.clear()
     load(hub, target, "hf://org/tiny/tiny.gguf")
-    assert hub.ranges == ["bytes=1500000-"]
+    assert hub.ranges == ["bytes=1500000-"], "no byte is sent twice"
     assert (target / "tiny.gguf").read_bytes() == GGUF
 
 
@@ -248,3 +254,58 @@ def test_two_loaders_share_one_download(until: Any, hub: Any, target: Path) -> N
     _ = first.communicate(), second.communicate()
     assert len(hub.contents()) == 3
     assert not list((target.parent / "home").iterdir()), "the home folder is read-only in a pod"
+
+
+def test_a_complete_model_needs_no_source(load: Load, hub: Any, target: Path) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    hub.url = "http://127.0.0.1:1"
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert told(target)["sha256"] == hashlib.sha256(GGUF).hexdigest()
+    (target / "tiny.gguf").unlink()
+    load(hub, target, "hf://org/tiny/tiny.gguf", code=1)
+    assert failure(target)["reason"] == "SourceUnreachable"
+
+
+def test_a_model_that_does_not_fit_is_refused_before_its_first_byte(
+    load: Load, hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1_000_000))
+    load(hub, target, "hf://org/tiny/tiny.gguf", code=1)
+    assert failure(target)["reason"] == "DiskFull"
+    assert "2048000 bytes are to be loaded, 1048000 more than the cache has left" in failure(target)["message"]
+    assert hub.contents() == []
+
+
+def test_a_disk_that_fills_in_the_middle(load: Load, hub: Any, target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.files = {"tiny.gguf": GGUF}
+
+    def full(report: Report, count: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as others:
+        others.setattr(Report, "arrived", full)
+        load(hub, target, "hf://org/tiny/tiny.gguf", code=1)
+    assert failure(target)["reason"] == "DiskFull"
+    hub.ranges.clear()
+    load(hub, target, "hf://org/tiny/tiny.gguf")
+    assert hub.ranges[0] is not None, "what was written is kept"
+
+
+def test_a_cache_that_cannot_be_written(load: Load, hub: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    log = load(hub, tmp_path / "file/models", "hf://org/tiny", "--termination-log", str(tmp_path / "said"), code=1)
+    assert json.loads((tmp_path / "said").read_text())["reason"] == "CacheNotWritable"
+    assert "Traceback" not in log
+
+
+def test_a_secret_that_is_not_mounted(load: Load, hub: Any, target: Path, tmp_path: Path) -> None:
+    load(hub, target, "hf://org/tiny", "--credentials-dir", str(tmp_path / "absent"), code=1)
+    assert failure(target)["reason"] == "ModelGated"
+
+
+def test_empty_files_are_files(load: Load, hub: Any, target: Path) -> None:
+    hub.files = {"config.json": b"{}", "__init__.py": b""}
+    load(hub, target, "hf://org/tiny")
+    assert (target / "__init__.py").read_bytes() == b""

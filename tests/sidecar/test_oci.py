@@ -73,6 +73,17 @@ def test_an_artifact_is_loaded_once(load: Load, registry: Registry, target: Path
     assert registry.sent == sent == len(GGUF) + 2
 
 
+def test_the_one_gguf_gets_the_name_that_its_engine_knows(load: Load, registry: Registry, target: Path) -> None:
+    registry.push([registry.layer(GGUF, RAW, **{TITLE: "q4/tiny.gguf"}), registry.layer(b"", RAW, **{TITLE: "README"})])
+    for _ in range(2):
+        load(registry, target, "oci://r.acme/acme/tiny", "--link-gguf", "model.gguf")
+        assert (target / "model.gguf").samefile(target / "q4/tiny.gguf")
+    registry.push([registry.layer(GGUF, RAW, **{TITLE: name}) for name in ("a.gguf", "b.gguf")], tag="two")
+    load(registry, target.parent / "two", "oci://r.acme/acme/tiny:two", "--link-gguf", "model.gguf", code=1)
+    assert failure(target.parent / "two")["reason"] == "BadSource"
+    assert "has 2 .gguf files" in failure(target.parent / "two")["message"]
+
+
 def test_a_digest_pins(load: Load, registry: Registry, target: Path) -> None:
     digest = registry.push([registry.layer(b"1", RAW, **{TITLE: "a"})])
     registry.push([registry.layer(b"2", RAW, **{TITLE: "a"})])

@@ -18,11 +18,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from agentfleet.sidecar.idle import IdleOptions
+from agentfleet.sidecar.library import Served
 from agentfleet.sidecar.options import parse
 from agentfleet.sidecar.progress import Progress, write
 
 OPERATOR = Path(__file__).parents[2] / "operator"
 KEY = "s3cret"
+OLLAMA = ("--engine", "Ollama", "--serve", "a=b")
 
 
 @dataclass
@@ -200,6 +203,15 @@ def test_an_engine_that_is_gone_holds_nobody(start: Start) -> None:
         (["--engine", "Ollama", "--serve", "nothing"], "'nothing' is not SOURCE=ALIAS"),
         (["--engine", "Ollama", "--serve", "a=b", "--keep-alive", "soon"], "'soon' is not a duration"),
         (["--engine", "VLLM", "--api-key-file", "/absent"], "/absent: no such file"),
+        (["--engine", "Ollama", "--serve", "a=b,category="], "'a=b,category=' is not SOURCE=ALIAS"),
+        (["--engine", "VLLM", "--warm-up", "Chat"], "--warm-up needs --serve"),
+        (["--engine", "VLLM", "--warm-up", "Sing"], "invalid choice: 'Sing'"),
+        (["--engine", "VLLM", "--unload-after", "300s"], "--unload-after is for --engine Ollama"),
+        (["--engine", "LlamaCpp", "--adapters-file", "f"], "--adapters-file is for --engine VLLM"),
+        ([*OLLAMA, "--memory-percent", "101"], "'101' is no percentage"),
+        ([*OLLAMA, "--max-memory", "8Gi"], "'8Gi' is no number of bytes"),
+        ([*OLLAMA, "--update-schedule", "weekly"], "'weekly' is no cron expression"),
+        ([*OLLAMA, "--update-schedule", "0 3 * * 0", "--update-time-zone", "Mars/Base"], "'Mars/Base' is no time zone"),
     ],
 )
 def test_wrong_arguments_are_explained(
@@ -209,6 +221,14 @@ def test_wrong_arguments_are_explained(
         parse([*arguments, "--engine-port", "1"])
     assert caught.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_what_ollama_is_given() -> None:
+    options = parse([*OLLAMA, "--engine-port", "1", "--serve", "http://r:5000/x?y=1=m:1,category=Balanced"])
+    assert options.serve == [Served("a", "b"), Served("http://r:5000/x?y=1", "m:1", "Balanced")]
+    assert not options.idle
+    options = parse([*OLLAMA, "--engine-port", "1", "--unload-after", "5m", "--max-memory", "1024"])
+    assert options.idle == IdleOptions(unload_after=300, max_memory=1024)
 
 
 def test_the_sidecar_stays_small() -> None:

@@ -1,7 +1,10 @@
 """A stand-in for the Hugging Face Hub, which clusters under test cannot reach: what the loader asks for single files.
 
-It runs in a pod (hub.yaml) under two names, as the real one does: the hub, which knows repositories and tokens, and the
-CDN, which sends what the hub's redirects point to. Its log has one line for each request, without headers.
+It runs in a pod (hub.yaml) and does two things, as the real one does on two hosts: it knows repositories, tokens and
+branches, and it sends what its redirects point to. Its log has one line for each request, without headers.
+
+Tests of several scenarios use it. They move the branch `main` with `PUT /main/FILE`, which makes FILE the content of
+`model.gguf`, and stop every transfer in its middle with `PUT /gate/closed` until `PUT /gate/open`.
 """
 
 from __future__ import annotations
@@ -19,9 +22,17 @@ PORT = 8080
 MODELS = Path("/models")
 REPOSITORIES = {"acme/chat", "acme/gated", "acme/open"}
 OPEN = {"acme/open"}
-COMMIT = "c0ffee" + "0" * 34
+MOVING = "model.gguf"
+"""The file whose content depends on the commit."""
+COMMITS = {"c0ffee" + "0" * 34: "tiny.gguf", "decade" + "0" * 34: "slow.gguf"}
+"""Every commit, and what MOVING is in it."""
 SLOW, CHUNKS, PAUSE = "slow.gguf", 20, 0.3
-"""The file that the CDN sends in pieces, how many, and the seconds between them."""
+"""The file that is sent in pieces, how many, and the seconds between them."""
+
+MAIN = web.AppKey("MAIN", dict[str, str])
+"""Its one key `main` is the commit that the branch is at."""
+GATE = web.AppKey("GATE", asyncio.Event)
+"""Set while transfers may go on."""
 
 
 async def resolve(request: web.Request) -> web.Response:
@@ -31,14 +42,18 @@ async def resolve(request: web.Request) -> web.Response:
         return web.Response(status=401, headers={"X-Error-Code": "RepoNotFound"})
     if repository not in OPEN and (refusal := refused(request.headers.get("Authorization"))):
         return refusal
+    revision = request.match_info["revision"]
+    commit = revision if revision in COMMITS else request.app[MAIN]["main"]
     file = request.match_info["file"]
-    if not (MODELS / file).is_file():
+    stored = COMMITS[commit] if file == MOVING else file
+    if not (MODELS / stored).is_file():
         return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound"})
     headers = {
-        "X-Repo-Commit": COMMIT,
-        "X-Linked-ETag": f'"{sha256(file)}"',
-        "X-Linked-Size": str((MODELS / file).stat().st_size),
-        "Location": f"http://cdn/{repository}/{file}",
+        "X-Repo-Commit": commit,
+        "X-Linked-ETag": f'"{sha256(stored)}"',
+        "X-Linked-Size": str((MODELS / stored).stat().st_size),
+        # On the same host: loaders follow plain HTTP to no other.
+        "Location": f"http://{request.host}/{repository}/{stored}",
     }
     return web.Response(status=302, headers=headers)
 
@@ -47,29 +62,42 @@ def refused(authorization: str | None) -> web.Response | None:
     """The answer to a request without a good token."""
     if authorization is None:
         return web.Response(status=401, headers={"X-Error-Code": "GatedRepo"})
-    if authorization != f"Bearer {os.environ['TOKEN']}":
+    if authorization != f"Bearer {os.environ.get('TOKEN')}":
         return web.Response(status=401, headers={"X-Error-Message": "Invalid credentials in Authorization header"})
     return None
 
 
 async def content(request: web.Request) -> web.StreamResponse:
-    """A file's bytes. As with the real CDN, whose addresses are signed, a token as well is one too many."""
-    if "Authorization" in request.headers:
-        return web.Response(status=400)
+    """A file's bytes: at once, or over a thin line."""
     file = request.match_info["file"]
-    return await slowly(request, bytes_of(file)) if file == SLOW else web.Response(body=bytes_of(file))
-
-
-async def slowly(request: web.Request, everything: bytes) -> web.StreamResponse:
-    """A file over a thin line."""
+    everything = bytes_of(file)
     response = web.StreamResponse()
     response.content_length = len(everything)
     await response.prepare(request)
-    step = -(-len(everything) // CHUNKS)
+    step, pause = (-(-len(everything) // CHUNKS), PAUSE) if file == SLOW else (-(-len(everything) // 2), 0)
     for start in range(0, len(everything), step):
         await response.write(everything[start : start + step])
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(pause)
+        if start + step >= len(everything) // 2:
+            await request.app[GATE].wait()
     return response
+
+
+async def gate(request: web.Request) -> web.Response:
+    """Lets transfers go on beyond their middle, or not."""
+    opened = request.app[GATE]
+    if request.match_info["state"] == "open":
+        opened.set()
+    else:
+        opened.clear()
+    return web.Response()
+
+
+async def move(request: web.Request) -> web.Response:
+    """Puts the branch at the commit with this content."""
+    wanted = request.match_info["file"]
+    request.app[MAIN]["main"] = next(commit for commit, stored in COMMITS.items() if stored == wanted)
+    return web.Response()
 
 
 @cache
@@ -84,9 +112,19 @@ def bytes_of(file: str) -> bytes:
     return (MODELS / file).read_bytes()
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO)
+def application() -> web.Application:
+    """The hub, with its branch at the first commit and its gate open."""
     app = web.Application()
+    app[MAIN] = {"main": next(iter(COMMITS))}
+    app[GATE] = asyncio.Event()
+    app[GATE].set()
     app.router.add_route("*", "/{owner}/{name}/resolve/{revision}/{file}", resolve)
     app.router.add_get("/{owner}/{name}/{file}", content)
-    web.run_app(app, port=PORT, access_log_format="%r %s", print=None)
+    app.router.add_put("/gate/{state:open|closed}", gate)
+    app.router.add_put("/main/{file}", move)
+    return app
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    web.run_app(application(), port=PORT, access_log_format="%r %s", print=None)

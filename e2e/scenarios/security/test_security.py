@@ -13,7 +13,7 @@ from e2e.install import NAMESPACE as OPERATORS
 from e2e.policies.evaluator import Connection, Manifest, Peer, allowed
 from e2e.scenarios.scenario import Scenario
 
-MODEL = "tiny"
+MODEL = "acme/tiny:1"
 RESTRICTED = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
 REGISTRY = "agentfleet-e2e"
 OLLAMA, SIDECAR = 11434, 9901

@@ -18,7 +18,7 @@ from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
 
 MODELS = {"llama": "llama", "ollama": "acme/slow"}
-RATE = Rate(streams=0.5, stream_tokens=60, shorts=0.5)
+RATE = Rate(streams=0.5, stream_tokens=60, shorts=1.5)
 _SETTLED = 2
 """Streams of each server that must be whole before the next thing happens."""
 

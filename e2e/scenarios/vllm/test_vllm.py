@@ -9,14 +9,21 @@ import pytest
 
 from e2e.cluster import EmbeddedCluster
 from e2e.images import vllm
+from e2e.scenarios.kube import Manifest
 from e2e.scenarios.scenario import Scenario
 from e2e.scenarios.vllm import nodes
 from e2e.traffic import Rate, table, traffic
+from tests.engines.vllm_lines import command_lines
 
 NAME = "tiny"
 REPOSITORY = "acme--tiny"
+BASE = [NAME, REPOSITORY]
 _START = 150
 """Seconds that a start may take: importing vLLM in three processes is most of it."""
+_LISTED = 120
+"""Seconds until an adapter is served or gone: the kubelet looks for a changed list once a minute."""
+_STREAMS = Rate(streams=1, stream_tokens=400, shorts=1, short_tokens=4)
+_STREAMS_OF_ADAPTER = Rate(streams=0.3, stream_tokens=200, shorts=0.5, short_tokens=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,46 +44,107 @@ def _served(scenario: Scenario, embedded: EmbeddedCluster) -> Iterator[None]:
             scenario.kubectl("delete", "deployment/hub", "--wait=false")  # the sweep knows pods of ModelServers only
 
 
-def _exists(scenario: Scenario, pod: str) -> bool:
-    return scenario.kube.get("Pod", pod, scenario.namespace) is not None
+def _pod(scenario: Scenario) -> Manifest:
+    (pod,) = scenario.children("Pod", NAME)
+    return pod
+
+
+def _engine(pod: Manifest) -> Manifest:
+    found: Manifest = next(each for each in pod["spec"]["containers"] if each["name"] == "engine")
+    return found
+
+
+def _restarts(pod: Manifest) -> dict[str, int]:
+    return {each["name"]: each["restartCount"] for each in pod["status"]["containerStatuses"]}
+
+
+def _is_leaving(scenario: Scenario, pod: str) -> bool:
+    found = scenario.kube.get("Pod", pod, scenario.namespace)
+    return found is None or "deletionTimestamp" in found["metadata"]
+
+
+def _models(scenario: Scenario) -> list[str]:
+    with scenario.chat(NAME) as chat:
+        return chat.models()
+
+
+def _says(scenario: Scenario, model: str) -> str:
+    with scenario.chat(NAME, model) as chat:
+        return chat.ask().text
 
 
 def test_it_serves_under_both_names(scenario: Scenario) -> None:
-    for model in (NAME, REPOSITORY):
+    assert _models(scenario)[:2] == BASE
+    for model in BASE:
         with scenario.chat(NAME, model) as chat:
             whole, streamed = chat.ask(), chat.stream()
             assert whole.text == streamed.text
             assert whole.completion_tokens == streamed.completion_tokens == 16
             assert streamed.pieces > 1
-            assert chat.models() == [NAME, REPOSITORY]
 
 
 def test_status_names_its_version(scenario: Scenario) -> None:
     assert scenario.server(NAME)["status"]["engineVersion"].startswith(vllm.version())
 
 
+def test_an_adapter_is_a_model_of_its_own(scenario: Scenario) -> None:
+    scenario.until(lambda: _models(scenario) == [*BASE, "pirate"], "the adapter is served")
+    assert _says(scenario, "pirate") != _says(scenario, NAME)
+
+
+def test_adapters_come_and_go_without_a_restart(scenario: Scenario) -> None:
+    before, said = _pod(scenario), {model: _says(scenario, model) for model in (NAME, "pirate")}
+    adapters = [{"name": "poet", "uri": "hf://acme/poet"}]
+    scenario.kubectl("patch", "ms", NAME, "--type=merge", "-p", json.dumps({"spec": {"adapters": adapters}}))
+    scenario.until(lambda: _models(scenario) == [*BASE, "poet"], "one adapter took the other's place", timeout=_LISTED)
+    assert _says(scenario, NAME) == said[NAME]
+    assert _says(scenario, "poet") not in said.values()
+    after = _pod(scenario)
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert not any(_restarts(after).values())
+
+
 def test_a_rollout_loses_no_request(scenario: Scenario) -> None:
-    before = scenario.server(NAME)["status"]["revision"]
-    old_pod = scenario.children("Pod", NAME)[0]["metadata"]["name"]
-    rate = Rate(streams=1, stream_tokens=300, shorts=1, short_tokens=4)
-    with scenario.address(NAME) as address, traffic(address, NAME, rate) as seen:
-        scenario.until(lambda: seen.whole() >= 2, "streams are answered")
-        seen.phase = "rollout"
+    old = _pod(scenario)["metadata"]["name"]
+    with (
+        scenario.address(NAME) as address,
+        traffic(address, NAME, _STREAMS) as seen,
+        traffic(address, "poet", _STREAMS_OF_ADAPTER) as adapted,
+    ):
+        flows = (seen, adapted)
+        scenario.until(lambda: all(flow.whole() >= 2 for flow in flows), "streams are answered", timeout=60)
+        for flow in flows:
+            flow.phase = "rollout"
         scenario.kubectl("patch", "ms", NAME, "--type=merge", "-p", json.dumps({"spec": {"vllm": {"maxNumSeqs": 8}}}))
-        scenario.until(lambda: scenario.server(NAME)["status"]["revision"] != before, "it is rolled out", _START)
+        scenario.until(lambda: _is_leaving(scenario, old), "the new pod takes over", timeout=_START)
+        takeover = seen.now
         scenario.until(
-            lambda: scenario.kube.get("Pod", old_pod, scenario.namespace) is None,
-            "the old pod has ended",
-            timeout=_START,
+            lambda: scenario.kube.get("Pod", old, scenario.namespace) is None, "the old pod has ended", timeout=_START
         )
-        seen.phase, since = "after", seen.now
-        scenario.until(lambda: seen.whole(after=since) >= 2, "the new pod answers streams")
-    print(f"\n{table(seen)}")
-    seen.assert_nothing_lost()
+        since = {flow.name: flow.now for flow in flows}
+        for flow in flows:
+            flow.phase = "after"
+        scenario.until(
+            lambda: all(flow.whole(after=since[flow.name]) >= 2 for flow in flows), "the new pod streams", timeout=60
+        )
+    drained = [each for each in seen.requests if each.began < takeover < each.began + each.seconds]
+    print(f"\n{table(*flows)}\n{len(drained)} requests were in flight when the old pod was told to go")
+    for flow in flows:
+        flow.assert_nothing_lost()
+    assert drained, "no request was in flight when the old pod was told to go, so no drain is shown"
 
 
 def test_the_new_argument_is_what_runs(scenario: Scenario) -> None:
     scenario.wait_settled(NAME)
-    (pod,) = scenario.children("Pod", NAME)
-    arguments = next(each for each in pod["spec"]["containers"] if each["name"] == "engine")["args"]
-    assert "--max-num-seqs=8" in arguments
+    assert "--max-num-seqs=8" in _engine(_pod(scenario))["args"]
+
+
+def test_its_own_parser_takes_every_command_line(scenario: Scenario) -> None:
+    """Those of all scenarios and options, not only of this one."""
+    lines = command_lines()
+    script = (scenario.folder / "parse.py").read_text(encoding="utf-8")
+    pod = _pod(scenario)["metadata"]["name"]
+    where = ("exec", "--stdin", pod, "--container=engine", "--", "python3", "-c", script)
+    refused = json.loads(scenario.kubectl(*where, stdin=json.dumps(lines), timeout=120).splitlines()[-1])
+    print(f"\nvLLM {vllm.version()} takes {len(lines) - len(refused)} of {len(lines)} command lines")
+    assert refused == []

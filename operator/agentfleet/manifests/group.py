@@ -2,6 +2,8 @@
 
 The leader has the API, the sidecar and the Services; workers run the same engine headless: no port, no probe, and they
 end with their group. The names in $( ) are variables that LeaderWorkerSet sets in every container.
+
+A group that loses a node waits for it, or for a human to delete the pod: its StatefulSets never run a name twice.
 """
 
 import copy

@@ -28,17 +28,9 @@ CREDENTIALS_DIR = "/var/run/agentfleet/source"
 CA_DIR = "/var/run/agentfleet/source-ca"
 
 
-def loader_container(
-    server: ModelServer, settings: Settings, image: str, flags: Sequence[str] = (), *, target: str | None = None
-) -> dict[str, Any]:
-    """The loader with all that it needs to reach the source; `flags` say what it is to do beside loading."""
-    source = parse_source(server.model.uri)
-    args = [
-        "loader",
-        f"--source={server.model.uri}",
-        f"--target={target or f'{MODELS_DIR}/{source.folder}'}",
-        f"--state-dir={STATE_DIR}",
-    ]
+def loader_container(server: ModelServer, settings: Settings, image: str, flags: Sequence[str] = ()) -> dict[str, Any]:
+    """The loader with all that it needs to reach the source; `flags` say what it is to do."""
+    args = ["loader", f"--source={server.model.uri}", f"--state-dir={STATE_DIR}"]
     if server.model.sha256:
         args.append(f"--sha256={server.model.sha256}")
     mounts: list[dict[str, Any]] = [
@@ -53,7 +45,7 @@ def loader_container(
         "name": LOADER,
         "image": image,
         "imagePullPolicy": settings.sidecar_image_pull_policy,
-        "args": [*args, *access, *cache_flags(server), *flags],
+        "args": [*args, *access, *flags],
         "env": [{"name": "HOME", "value": CACHE_DIR}],
         "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
         "securityContext": CONTAINER_SECURITY,
@@ -92,18 +84,25 @@ def cache_flags(server: ModelServer) -> list[str]:
     return flags
 
 
+def target_flag(server: ModelServer) -> str:
+    """Where the loader puts the model, or finds it where it is mounted."""
+    source = parse_source(server.model.uri)
+    place = f"{MODELS_DIR}/{source.folder}" if source.downloaded else path_in_pod(source, MODELS_DIR)
+    return f"--target={place}"
+
+
 def load_job(server: ModelServer, settings: Settings, node: str | None = None) -> Manifest:
     """The Job that fills the cache: a claim, or the folder of one node."""
-    flags = (f"--status-port={STATUS_PORT}", f"--name={server.model_name}")
+    progress = (f"--status-port={STATUS_PORT}", f"--name={server.model_name}")
+    flags = (target_flag(server), *cache_flags(server), *progress)
     container = loader_container(server, settings, settings.sidecar_image, flags)
     return _job(server, settings, "load", container, node=node)
 
 
 def inspect_job(server: ModelServer, settings: Settings, occasion: str = "") -> Manifest:
     """The Job that reads what the source is; `occasion` tells one look from the next."""
-    source = parse_source(server.model.uri)
-    target = None if source.downloaded else path_in_pod(source, MODELS_DIR)
-    container = loader_container(server, settings, settings.sidecar_image, ("--inspect",), target=target)
+    mounted = () if parse_source(server.model.uri).downloaded else (target_flag(server),)
+    container = loader_container(server, settings, settings.sidecar_image, ("--inspect", *mounted))
     return _job(server, settings, "inspect", container, occasion=occasion)
 
 

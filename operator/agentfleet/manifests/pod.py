@@ -14,7 +14,7 @@ from agentfleet.engines.base import (
     startup_seconds,
 )
 from agentfleet.engines.sources import parse_source, path_in_pod
-from agentfleet.manifests.loader import STATE_DIR, loader_container, source_access
+from agentfleet.manifests.loader import STATE_DIR, cache_flags, loader_container, source_access, target_flag
 from agentfleet.manifests.names import SERVING_LABEL, child_labels
 from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
 from agentfleet.manifests.service import HTTP_PORT
@@ -56,7 +56,9 @@ def pod_template(
         "volumes": volumes(server, launch),
     }
     if parse_source(server.model.uri).downloaded:
-        body["initContainers"].append(loader_container(server, settings, sidecar_image))
+        body["initContainers"].append(
+            loader_container(server, settings, sidecar_image, (target_flag(server), *cache_flags(server)))
+        )
     optional = {
         "imagePullSecrets": [secret.dump() for secret in spec.image_pull_secrets],
         "runtimeClassName": spec.gpu.runtime_class_name if spec.gpu else None,

@@ -44,7 +44,7 @@ class Plan:
     delete: tuple[tuple[Key, str], ...] = ()
     """Children that are not wanted any more, with their uid."""
     wanted: int | None = 0
-    """Replicas that shall serve in the end; of PerNode the nodes that fit, None until that is known."""
+    """Replicas that shall serve in the end; of PerNode one on each node that fits, None until these are known."""
     rollout: RolloutPace | None = None
     """How old pods are being replaced; None where there are none."""
 
@@ -63,7 +63,8 @@ def plan(server: ModelServer, observed: Observed, settings: Settings) -> Plan:
         daemon = next((seen for seen in observed.workloads if seen.key == key), None)
         targets = replicas_beside_daemon_set(current, old, how)
         extent = _daemon_extent(how, observed)
-        wanted = daemon.replicas if daemon is not None and daemon.known else None
+        # Where no node fits, the wish is not fulfilled by serving nobody.
+        wanted = max(1, daemon.replicas) if daemon is not None and daemon.known else None
     else:
         numbered = [seen for seen in (current, *old) if seen is not None and seen.kind != DAEMON_SET]
         targets = replicas_by_workload(server.replicas, work.revision, numbered, how)
@@ -110,10 +111,14 @@ def _gpus(server: ModelServer) -> int:
     return 0 if server.is_external else gpu_count(ENGINES[server.spec.engine], server)
 
 
+def _needs_gpus(server: ModelServer) -> bool:
+    return bool(_gpus(server) or (server.spec.gpu and server.spec.gpu.claims))
+
+
 def _is_chosen(server: ModelServer) -> bool:
     """True where the pace of a rollout is chosen by what is free."""
     strategy = server.spec.rollout.strategy if server.spec.rollout else None
-    return bool(_gpus(server)) and strategy in (None, "Auto")
+    return _needs_gpus(server) and strategy in (None, "Auto")
 
 
 def _is_changing(key: Key, revision: str, observed: Observed) -> bool:
@@ -127,24 +132,24 @@ def _pace(
 ) -> tuple[Pace, RolloutPace]:
     key = workload_key(server, work.revision)
     strategy = (server.spec.rollout.strategy if server.spec.rollout else None) or "Auto"
-    wanted, gpus = server.replicas, _gpus(server)
+    wanted, on_gpus = server.replicas, _needs_gpus(server)
     if key.kind == DAEMON_SET:
         daemon = next((seen for seen in observed.workloads if seen.key == key), None)
         wanted = daemon.replicas if daemon else 1
-        if gpus and strategy == "Auto":
+        if on_gpus and strategy == "Auto":
             reason = "A node's GPUs are those of its one pod, which has to leave before its successor can start."
             return Pace(surge=0, unavailable=1), RolloutPace(strategy="NoSurge", reason=reason)
     begun = None
     if current is not None and current.strategy in ("Surge", "NoSurge"):
         begun = Begun("Surge" if current.strategy == "Surge" else "NoSurge", _is_stuck(work.revision, observed))
-    how, chosen, reason = pace(wanted, strategy, gpus, _room(server, observed, settings), begun)
+    how, chosen, reason = pace(wanted, strategy, _room(server, observed, settings), begun, on_gpus=on_gpus)
     return how, RolloutPace(strategy=chosen, reason=reason)
 
 
 def _room(server: ModelServer, observed: Observed, settings: Settings) -> int | None:
-    """Further replicas that the nodes could run now."""
+    """Further replicas that the nodes could run now; None where that is not known, as with claims (DRA)."""
     gpus, pods = _gpus(server), node_count(server)
-    if not gpus:
+    if not gpus or (server.spec.gpu and server.spec.gpu.claims):
         return None
     demand = demand_of(server, settings.site_label, gpus=gpus // pods, pods=pods)
     tolerations = pod_placement(server, settings.site_label, gpu_resource(server)).get("tolerations", ())

@@ -5,12 +5,13 @@
 Called on every pass; it says what has to be made now, and whether pods may follow. What serves meanwhile is left alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from agentfleet.manifests.kinds import pod_template_of
 from agentfleet.manifests.names import REVISION_LABEL
+from agentfleet.manifests.policy import loader_network_policy
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.failures import Failure
 from agentfleet.planning.loading import Loading, inspection, loading
@@ -75,7 +76,7 @@ def prepare(
     return Preparation(
         server=found.server,
         status=status,
-        apply=(*work.apply, *fill.apply),
+        apply=(*_policy(found.server, (*work.apply, *fill.apply), settings), *work.apply, *fill.apply),
         # Kept until what they found is in status.
         delete=(
             *work.delete,
@@ -86,6 +87,13 @@ def prepare(
         failure=failure if blocked else fill.failure,
         after=_soonest(found.after, next_look(asked, now)),
     )
+
+
+def _policy(server: ModelServer, made: Sequence[Manifest], settings: Settings) -> Iterable[Manifest]:
+    """The NetworkPolicy of loaders is there before the first of them."""
+    policy = loader_network_policy(server, settings)
+    if policy is not None and any(manifest["kind"] == "Job" for manifest in made):
+        yield policy
 
 
 def _looked(observed: Observed) -> list[tuple[Key, str]]:

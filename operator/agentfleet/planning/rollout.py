@@ -39,7 +39,7 @@ class Begun:
 
 
 def pace(
-    wanted: int, strategy: str, gpus_per_pod: int, room: int | None, begun: Begun | None = None
+    wanted: int, strategy: str, room: int | None = None, begun: Begun | None = None, *, on_gpus: bool
 ) -> tuple[Pace, Strategy, str]:
     """How to replace `wanted` pods, and why; `strategy` is spec.rollout.strategy.
 
@@ -51,7 +51,7 @@ def pace(
     if strategy != "Auto":
         asked: Strategy = "Surge" if strategy == "Surge" else "NoSurge"
         return surge if asked == "Surge" else ONE_BY_ONE, asked, "rollout.strategy asks for it."
-    if not gpus_per_pod:
+    if not on_gpus:
         return surge, "Surge", "The pods need no GPU."
     if begun is not None:
         return _go_on(begun)

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -222,6 +222,19 @@ def verify(path: Path, sha256: str, name: str) -> None:
         found = hashlib.file_digest(content, "sha256").hexdigest()
     if found != sha256:
         raise ModelFailed(CHECKSUM_MISMATCH, f"{name} has SHA-256 {found}, but {sha256} is expected; it was removed")
+
+
+def link_gguf(target: Path, files: Iterable[str], name: str) -> None:
+    """Gives the one .gguf file among `files` a second name in `target`: its engine has to be told one beforehand."""
+    found = [path for path in files if path.endswith(".gguf")]
+    if len(found) != 1:
+        raise ModelFailed(BAD_SOURCE, f"the source has {len(found)} .gguf files; the engine needs exactly one")
+    place, staged = target / name, target / FOLDER / "link"
+    if found[0] == name or (place.exists() and place.samefile(target / found[0])):
+        return
+    staged.unlink(missing_ok=True)
+    staged.hardlink_to(target / found[0])
+    staged.replace(place)
 
 
 def is_full(error: OSError) -> bool:

@@ -35,6 +35,7 @@ class Credentials:
         """What to do when a source refuses access: correct the keys that are there, or add them."""
         names = " and ".join(repr(key) for key in keys)
         where = f"key{'s' if len(keys) > 1 else ''} {names} of {SECRET}"
+        what = keys[0] if len(keys) == 1 else "credentials"
         if any(self.get(key) for key in keys):
-            return f"replace the {keys[0]} in {where}: it may not read this"
-        return f"put a {keys[0]} into {where}"
+            return f"replace the {what} in {where}: access was refused with them"
+        return f"put {what} into {where}"

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,10 @@ def facts_of(source: Readable, files: Sequence[RemoteFile]) -> Facts | None:
 class LocalFiles:
     """Files of a mounted folder, or one file and the other parts of it, as a source. Only read from."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, paths: Iterable[str] | None = None) -> None:
+        """`paths` are the files that count; without them, all of a folder do."""
         self._folder = place if place.is_dir() else place.parent
-        self._single = None if place.is_dir() else place.name
+        self._paths = paths if place.is_dir() else parts_of(place.name)
         self._place = place
 
     def resolve(self) -> Resolved:
@@ -64,8 +65,8 @@ class LocalFiles:
             return content.read(length)
 
     def _files(self) -> list[RemoteFile]:
-        if self._single is not None:
-            paths = [self._folder / name for name in parts_of(self._single)]
+        if self._paths is not None:
+            paths = [self._folder / path for path in self._paths]
         else:
             paths = [path for path in self._folder.rglob("*") if not _hidden(path.relative_to(self._folder))]
         return [self._file(path) for path in paths if path.is_file()]

@@ -24,7 +24,7 @@ from typing import Any
 from agentfleet import logs
 from agentfleet.durations import parse_duration
 from agentfleet.sidecar import eviction, transfer
-from agentfleet.sidecar.cache import FOLDER, is_full
+from agentfleet.sidecar.cache import FOLDER, is_full, link_gguf
 from agentfleet.sidecar.credentials import SECRET, Credentials
 from agentfleet.sidecar.facts import Facts
 from agentfleet.sidecar.failures import BAD_SOURCE, CACHE_NOT_WRITABLE, DISK_FULL, MODEL_GATED, ModelFailed
@@ -87,6 +87,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DURATION",
         help="how long a model stays after its last use, whatever room others need (default: 10m)",
     )
+    parser.add_argument(
+        "--link-gguf",
+        metavar="NAME",
+        help="give the model's one .gguf file this name too: an OCI artifact's is unknown",
+    )
     parser.add_argument("--keep", action="store_true", help="never delete this model to make room for others")
     parser.add_argument("--termination-log", type=Path, default=Path("/dev/termination-log"), metavar="PATH")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
@@ -113,7 +118,9 @@ def load(options: argparse.Namespace) -> dict[str, Any]:
                 room=_room(options),
             )
             eviction.keep(options.target, options.keep)
-        return _result(marker["revision"], marker["bytes"], marker["sha256"], _known_facts(options.target))
+            if options.link_gguf:
+                link_gguf(options.target, marker["files"], options.link_gguf)
+        return _result(marker["revision"], marker["bytes"], marker["sha256"], _known_facts(options.target, marker))
     except ModelFailed as failure:
         _report_failure(report, failure)
         raise
@@ -141,17 +148,17 @@ def inspect(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _inspected(resolved: Resolved, facts: Facts | None) -> dict[str, Any]:
-    sha256 = resolved.files[0].sha256 if len(resolved.files) == 1 else None
-    return _result(resolved.revision, resolved.bytes, sha256, facts)
+    single = resolved.files[0] if len(resolved.files) == 1 and resolved.files[0].unpack is None else None
+    return _result(resolved.revision, resolved.bytes, single.sha256 if single else None, facts)
 
 
 def _result(revision: str, size: int, sha256: str | None, facts: Facts | None) -> dict[str, Any]:
     return {"revision": revision[:LONGEST_REVISION], "bytes": size, "sha256": sha256, "facts": facts}
 
 
-def _known_facts(target: Path) -> Facts | None:
+def _known_facts(target: Path, marker: dict[str, Any]) -> Facts | None:
     """An engine may well serve what we cannot read, so a model that is loaded does not fail for that."""
-    files = LocalFiles(target)
+    files = LocalFiles(target, marker["files"])
     try:
         return facts_of(files, files.resolve().files)
     except ModelFailed as failure:

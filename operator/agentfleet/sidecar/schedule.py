@@ -20,10 +20,10 @@ class Schedule:
         self.after(datetime.now(UTC))
 
     def after(self, moment: datetime) -> datetime:
-        """The first slot after `moment`, an aware time. ValueError where the expression has none."""
+        """The first slot after `moment`, both aware, in UTC. ValueError where the expression has none."""
         try:
             slots: Iterator[datetime] = CronSim(self.expression, moment.astimezone(self.zone))
-            return next(slots)
+            return next(slots).astimezone(UTC)
         except CronSimError as error:
             raise ValueError(
                 f"{self.expression!r} is no cron expression ({error}): write minute, hour, day of month, month and day"

@@ -42,7 +42,9 @@ def judge(sockets: Iterable[Connection], port: int) -> Traffic:
 def _runner_ports(sockets: Sequence[Connection], port: int) -> set[int]:
     """Runners are children of the engine, so they run as its user; a service mesh in the pod does not."""
     users = {s.user for s in sockets if s.state == LISTEN and s.port == port}
-    return {s.port for s in sockets if s.state == LISTEN and s.port != port and s.user in users and is_loopback(s.address)}
+    return {
+        s.port for s in sockets if s.state == LISTEN and s.port != port and s.user in users and is_loopback(s.address)
+    }
 
 
 def carries_request(connection: Connection) -> bool:

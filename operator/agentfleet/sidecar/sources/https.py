@@ -1,8 +1,7 @@
-"""https://host/path/file: one file of a web server."""
+"""https://host/path/file: one file of a web server. It is stored under the name that it has in the URL, as written."""
 
 import re
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
+from pathlib import Path
 
 import httpx
 
@@ -19,13 +18,12 @@ _TOTAL = re.compile(r"bytes 0-\d+/(\d+)")
 def open_source(uri: str, access: Access) -> Source:
     """The file at `uri`; with an endpoint, the same path on that host."""
     match = _URI.fullmatch(uri)
-    name = unquote(match["file"]) if match else ""
-    if match is None or PurePosixPath(name).name != name or name == "..":
+    if match is None or match["file"] in (".", ".."):
         raise ModelFailed(
             BAD_SOURCE,
             f"{uri.partition('?')[0]!r} names no file: write https://host/path/file, without credentials in it",
         )
-    url = httpx.URL(uri)
+    name, url = match["file"], httpx.URL(uri)
     if access.endpoint is not None:
         place = httpx.URL(access.endpoint)
         url = url.copy_with(scheme=place.scheme, host=place.host, port=place.port)
