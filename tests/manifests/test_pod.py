@@ -79,6 +79,14 @@ def test_the_hubs_token_reaches_the_loader_only() -> None:
     assert "--ca-bundle=/var/run/agentfleet/source-ca/ca.crt" in args
 
 
+def test_gpus_by_claims() -> None:
+    body = pod("LlamaCpp", gpu={"claims": [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]})
+    assert body["resourceClaims"] == [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]
+    engine = container(body, "engine")
+    assert engine["resources"] == {"claims": [{"name": "gpu"}]}
+    assert "999" in engine["args"], "all layers go to the GPU"
+
+
 def test_an_api_key_reaches_engine_and_sidecar() -> None:
     body = pod("VLLM", expose={"apiKeySecretName": "keys"})
     variable = next(item for item in container(body, "engine")["env"] if item["name"] == "VLLM_API_KEY")
@@ -115,11 +123,11 @@ def test_a_shared_cache_is_held_by_the_sidecar() -> None:
     ("cache", "edge", "flags"),
     [
         (
-            {"type": "HostPath", "path": "/srv/c", "size": "1Gi"},
+            {"type": "HostPath", "path": "/srv/models/c", "size": "1Gi"},
             {},
             ["--cache-root=/models", "--cache-bytes=1073741824"],
         ),
-        ({"type": "HostPath", "path": "/srv/c"}, {"keepModel": True}, ["--keep"]),
+        ({"type": "HostPath", "path": "/srv/models/c"}, {"keepModel": True}, ["--keep"]),
         ({"type": "Ephemeral", "size": "1Gi"}, {"keepModel": True}, []),
     ],
 )

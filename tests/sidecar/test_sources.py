@@ -6,7 +6,7 @@ import pytest
 
 from agentfleet.sidecar.credentials import Credentials
 from agentfleet.sidecar.failures import ModelFailed, SourceUnreachable
-from agentfleet.sidecar.sources import open_source
+from agentfleet.sidecar.sources import open_source, shown
 from agentfleet.sidecar.sources.base import Access, RemoteFile
 from agentfleet.sidecar.sources.huggingface import HubReference, environment, parse
 from agentfleet.sidecar.sources.selection import needed, parts_of
@@ -92,3 +92,28 @@ def test_patience_ends_only_without_progress() -> None:
     with pytest.raises(SourceUnreachable):
         persistently(fetch, lambda: won, pauses.append)
     assert pauses == [1.0] * 20 + [2.0, 4.0, 8.0, 16.0]
+
+
+def test_a_mounted_secret_is_read_through_kubelets_links(tmp_path: Path) -> None:
+    (tmp_path / "..2026").mkdir()
+    (tmp_path / "..2026/token").write_text("hf_secret\n")
+    (tmp_path / "..data").symlink_to("..2026")
+    (tmp_path / "token").symlink_to("..data/token")
+    (tmp_path / ".dockerconfigjson").write_text("{}")
+    credentials = Credentials.read(tmp_path)
+    assert dict(credentials.values) == {"token": "hf_secret", ".dockerconfigjson": "{}"}
+    assert "hf_secret" not in repr(credentials)
+    assert Credentials.read(None).get("token") is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        ("https://host/file?signature=geheim", "https://host/file"),
+        ("https://me:geheim@host/file", "https://***@host/file"),
+        ("hf://org/repo@v1", "hf://org/repo@v1"),
+        ("oci://host:5000/repo@sha256:12", "oci://host:5000/repo@sha256:12"),
+    ],
+)
+def test_what_is_shown_of_a_uri(uri: str, expected: str) -> None:
+    assert shown(uri) == expected

@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,11 +26,11 @@ MESH = Connection(LISTEN, LOCAL, OTHER, LOCAL, 3, user=1337)
 
 
 def client(sent_ago: float, received_ago: float, received: int = 100, *, queued: bool = False) -> Connection:
-    return Connection(ESTABLISHED, POD, PORT, CLIENT, 9, 1000, queued, received, sent_ago, received_ago)
+    return Connection(ESTABLISHED, POD, PORT, CLIENT, 9, 1000, queued, received, True, sent_ago, received_ago)
 
 
 def inside(port: int, sent_ago: float, received_ago: float) -> Connection:
-    return Connection(ESTABLISHED, LOCAL, port, LOCAL, 9, 1000, False, 100, sent_ago, received_ago)
+    return Connection(ESTABLISHED, LOCAL, port, LOCAL, 9, 1000, False, 100, True, sent_ago, received_ago)
 
 
 WAITING = client(LONG, 30)
@@ -37,6 +38,8 @@ ANSWERED = client(30, LONG)
 STREAMING = client(0.2, LONG)
 NEVER_ASKED = client(LONG, LONG, received=0)
 TIE = client(LONG, LONG)
+NEW = replace(TIE, answered=False)
+"""A question that came as soon as the connection was made."""
 RUNS, RESTS = inside(RUNNER, 0.1, LONG), inside(RUNNER, 30, LONG)
 
 
@@ -48,6 +51,7 @@ RUNS, RESTS = inside(RUNNER, 0.1, LONG), inside(RUNNER, 30, LONG)
         (STREAMING, True),
         (NEVER_ASKED, False),
         (TIE, False),
+        (NEW, True),
         (client(QUIET - 0.1, LONG), True),
         (client(QUIET + 0.1, LONG), False),
         (client(30, LONG, queued=True), True),  # the client has not taken all of its answer
@@ -55,7 +59,7 @@ RUNS, RESTS = inside(RUNNER, 0.1, LONG), inside(RUNNER, 30, LONG)
     ],
 )
 def test_one_connection(connection: Connection, busy: bool) -> None:
-    assert carries_request(connection) is busy
+    assert carries_request(connection, tie=False) is busy
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,8 @@ def test_one_connection(connection: Connection, busy: bool) -> None:
         ([CHILD, WAITING, ANSWERED, RESTS], 1, False),  # queued in the engine
         ([CHILD, ANSWERED, RUNS], 1, True),  # the engine holds pieces back
         ([CHILD, TIE, TIE, RUNS], 1, True),
+        ([CHILD, TIE, inside(RUNNER, LONG, LONG)], 1, True),  # asked for its health, and at once for work
+        ([CHILD, TIE, replace(inside(RUNNER, LONG, LONG), answered=False)], 1, True),
         ([CHILD, STREAMING, RUNS], 1, True),
         ([CHILD, RUNS], 0, True),  # the client is gone, or it is our own warm-up
         ([CHILD, inside(PORT, 0.1, 0.1)], 0, False),  # our own question
@@ -88,7 +94,10 @@ def test_the_kernels_own_answer() -> None:
             asked = found[ESTABLISHED, port]
             assert (asked.queued, asked.received, str(asked.peer)) == (True, 8, "127.0.0.1")
             assert here.recv(100) == b"question"
-            assert carries_request(next(s for s in sockdiag.dump() if (s.state, s.port) == (ESTABLISHED, port)))
+            assert not asked.answered
+            here.sendall(b"answer")
+            told = next(s for s in sockdiag.dump() if (s.state, s.port) == (ESTABLISHED, port))
+            assert (told.answered, carries_request(told, tie=False)) == (True, True)
 
 
 @given(st.binary(max_size=400))

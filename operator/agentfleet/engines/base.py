@@ -80,6 +80,11 @@ def gpu_count(engine: Engine, server: ModelServer) -> int:
     return tensor * pipeline if engine.gpus_by_default or spec.gpu else 0
 
 
+def runs_on_gpus(engine: Engine, server: ModelServer) -> bool:
+    """Whether a replica has GPUs, by an extended resource or by claims (DRA)."""
+    return gpu_count(engine, server) > 0 or bool(server.spec.gpu and server.spec.gpu.claims)
+
+
 def gpu_resource(server: ModelServer) -> str:
     """The extended resource that GPUs are on the nodes."""
     return (server.spec.gpu.resource if server.spec.gpu else None) or "nvidia.com/gpu"

@@ -8,9 +8,9 @@ from agentfleet.durations import parse_duration
 from agentfleet.engines.base import (
     CACHE_DIR,
     Launch,
-    gpu_count,
     gpu_resource,
     refused_flags,
+    runs_on_gpus,
     served_names,
     serving_arguments,
     task,
@@ -50,7 +50,7 @@ class LlamaCpp:
         """`/app/llama-server --model PATH …`; context is split over slots, so it is given as context × slots."""
         options = server.spec.llama_cpp or LlamaCppOptions()
         slots = options.slots or 1
-        on_gpu = gpu_count(self, server) > 0
+        on_gpu = runs_on_gpus(self, server)
         names = served_names(server, parse_source(server.model.uri))
         layers = options.gpu_layers if options.gpu_layers is not None else (ALL_LAYERS if on_gpu else 0)
         args = [

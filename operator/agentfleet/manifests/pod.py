@@ -61,6 +61,7 @@ def pod_template(
         )
     optional = {
         "imagePullSecrets": [secret.dump() for secret in spec.image_pull_secrets],
+        "resourceClaims": [claim.dump() for claim in spec.gpu.claims] if spec.gpu else [],
         "runtimeClassName": spec.gpu.runtime_class_name if spec.gpu else None,
         "serviceAccountName": spec.service_account_name,
     }
@@ -119,7 +120,8 @@ def _environment(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
 
 def _resources(server: ModelServer, engine: Engine) -> dict[str, Any]:
     wanted = server.spec.resources
-    resources = {
+    resources: dict[str, Any] = {
+        "claims": [{"name": claim.name} for claim in server.spec.gpu.claims] if server.spec.gpu else [],
         "requests": dict(wanted.requests or {}) if wanted else {},
         "limits": dict(wanted.limits or {}) if wanted else {},
     }

@@ -26,7 +26,7 @@ _RECEIVE_BUFFER = 1 << 17
 _HEADER = struct.Struct("=IHHII")
 _ID_BYTES = 48
 _MESSAGE_BYTES = 72
-_SENT_AT, _RECEIVED_AT, _BYTES_RECEIVED_AT = 44, 52, 128
+_SENT_AT, _RECEIVED_AT, _BYTES_RECEIVED_AT, _SEGMENTS_SENT_AT = 44, 52, 128, 156
 """Offsets in the kernel's struct tcp_info, which only ever grows at its end."""
 
 
@@ -44,10 +44,12 @@ class Connection:
     """Bytes wait to be read by the program, or to be taken by the peer."""
     received: int | None = None
     """Bytes from the peer so far; None where the kernel does not say."""
+    answered: bool = False
+    """Data was sent to the peer, ever."""
     sent_ago: float = 0.0
-    """Seconds since data was last sent to the peer."""
+    """Seconds since data was last sent to the peer, or since the connection was made."""
     received_ago: float = 0.0
-    """Seconds since data last came from the peer."""
+    """Seconds since data last came from the peer, or since the connection was made."""
 
 
 def dump() -> list[Connection]:
@@ -64,7 +66,7 @@ def decode(body: bytes) -> Connection:
     width = 4 if family == socket.AF_INET else 16
     waiting_in, waiting_out, user, inode = struct.unpack_from("=IIII", body, 56)
     info = _attributes(body[_MESSAGE_BYTES:]).get(_INFO, b"")
-    known = len(info) >= _BYTES_RECEIVED_AT + 8
+    known = len(info) >= _SEGMENTS_SENT_AT + 4
     return Connection(
         state=state,
         address=ipaddress.ip_address(body[8 : 8 + width]),
@@ -74,6 +76,7 @@ def decode(body: bytes) -> Connection:
         user=user,
         queued=bool(waiting_in or waiting_out),
         received=struct.unpack_from("=Q", info, _BYTES_RECEIVED_AT)[0] if known else None,
+        answered=known and struct.unpack_from("=I", info, _SEGMENTS_SENT_AT)[0] > 0,
         sent_ago=struct.unpack_from("=I", info, _SENT_AT)[0] / 1000 if known else 0.0,
         received_ago=struct.unpack_from("=I", info, _RECEIVED_AT)[0] / 1000 if known else 0.0,
     )

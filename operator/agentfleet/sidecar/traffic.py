@@ -33,8 +33,8 @@ def judge(sockets: Iterable[Connection], port: int) -> Traffic:
     runners = dict.fromkeys(_runner_ports(sockets, port), 0)
     for s in sockets:
         if s.port in runners and s.state == ESTABLISHED and is_loopback(s.address):
-            runners[s.port] += carries_request(s)
-    certain = sum(carries_request(s) for s in clients)
+            runners[s.port] += carries_request(s, tie=True)
+    certain = sum(carries_request(s, tie=False) for s in clients)
     # A request that sits in a silent connection shows at its runner. Work there without any client is nobody's.
     return Traffic(max(certain, min(len(clients), sum(runners.values()))), {p: n > 0 for p, n in runners.items()})
 
@@ -47,14 +47,19 @@ def _runner_ports(sockets: Sequence[Connection], port: int) -> set[int]:
     }
 
 
-def carries_request(connection: Connection) -> bool:
+def carries_request(connection: Connection, *, tie: bool) -> bool:
     """True while an answer is owed, or may be: what the kernel does not tell counts as work.
 
-    Question and answer within one tick of the kernel's clock look alike in either order. They count as answered: a
-    request that takes longer than QUIET shows at its runner.
+    `tie` is the verdict where question and answer came within one tick of the kernel's clock: that looks alike in
+    either order. Ollama asks a runner for its health right before it sends the prompt, so there the question came last.
+    A client's question that is not answered shows at a runner, so for clients the answer did.
     """
     if connection.queued or connection.received is None:
         return True
     if min(connection.sent_ago, connection.received_ago) < QUIET:
         return True
-    return connection.received > 0 and connection.received_ago < connection.sent_ago
+    if connection.received == 0:
+        return False
+    if not connection.answered or connection.received_ago < connection.sent_ago:
+        return True
+    return tie and connection.received_ago == connection.sent_ago
