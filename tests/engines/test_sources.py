@@ -19,6 +19,11 @@ from agentfleet.errors import InvalidSpec
             Source("hf", repository="acme/chat", file="q4/model.gguf", folder="acme--chat-32a83305"),
             "/models/acme--chat-32a83305/q4/model.gguf",
         ),
+        (
+            "oci://registry.example:5000/acme/q4.gguf:v1",
+            Source("oci", file="q4.gguf", folder="q4.gguf-f6982117"),
+            "/models/q4.gguf-f6982117/q4.gguf",
+        ),
         ("pvc://models/a/b.gguf", Source("pvc", claim="models", file="a/b.gguf"), "/models/a/b.gguf"),
         ("file:///srv/models/tiny.gguf", Source("file", file="/srv/models/tiny.gguf"), "/models/tiny.gguf"),
         ("file:///srv/models/llama", Source("file", file="/srv/models/llama"), "/models/llama"),

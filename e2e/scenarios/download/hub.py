@@ -4,7 +4,7 @@ It runs in a pod (hub.yaml) and does two things, as the real one does on two hos
 branches, and it sends what its redirects point to. Its log has one line for each request, without headers.
 
 Tests of several scenarios use it. They move the branch `main` with `PUT /main/FILE`, which makes FILE the content of
-`model.gguf`, and stop every transfer in its middle with `PUT /gate/closed` until `PUT /gate/open`.
+`model.gguf`, and hold a slow transfer in its middle with `PUT /gate/closed` until `PUT /gate/open`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SLOW, CHUNKS, PAUSE = "slow.gguf", 20, 0.3
 MAIN = web.AppKey("MAIN", dict[str, str])
 """Its one key `main` is the commit that the branch is at."""
 GATE = web.AppKey("GATE", asyncio.Event)
-"""Set while transfers may go on."""
+"""Set while a slow transfer may go on beyond its middle."""
 
 
 async def resolve(request: web.Request) -> web.Response:
@@ -68,23 +68,27 @@ def refused(authorization: str | None) -> web.Response | None:
 
 
 async def content(request: web.Request) -> web.StreamResponse:
-    """A file's bytes: at once, or over a thin line."""
+    """A file's bytes."""
     file = request.match_info["file"]
-    everything = bytes_of(file)
+    return await slowly(request, bytes_of(file)) if file == SLOW else web.Response(body=bytes_of(file))
+
+
+async def slowly(request: web.Request, everything: bytes) -> web.StreamResponse:
+    """A file over a thin line."""
     response = web.StreamResponse()
     response.content_length = len(everything)
     await response.prepare(request)
-    step, pause = (-(-len(everything) // CHUNKS), PAUSE) if file == SLOW else (-(-len(everything) // 2), 0)
+    step = -(-len(everything) // CHUNKS)
     for start in range(0, len(everything), step):
         await response.write(everything[start : start + step])
-        await asyncio.sleep(pause)
+        await asyncio.sleep(PAUSE)
         if start + step >= len(everything) // 2:
             await request.app[GATE].wait()
     return response
 
 
 async def gate(request: web.Request) -> web.Response:
-    """Lets transfers go on beyond their middle, or not."""
+    """Lets slow transfers go on, or holds them."""
     opened = request.app[GATE]
     if request.match_info["state"] == "open":
         opened.set()

@@ -43,7 +43,7 @@ def _tokens(scenario: Scenario) -> set[str]:
 
 
 def _requests(scenario: Scenario, repository: str) -> list[str]:
-    """What the hub and its CDN were asked about a repository."""
+    """What the hub was asked about a repository."""
     log = scenario.kubectl("logs", "deployment/hub")
     return [line for line in log.splitlines() if f" /{repository}/" in line]
 

@@ -48,9 +48,11 @@ def parse_source(uri: str) -> Source:
         return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision, folder=folder)
     if scheme in ("s3", "gs", "oci", "https"):
         name = PurePosixPath(rest.split("@")[0].split("?")[0]).name
+        if scheme == "oci":
+            name = name.partition(":")[0]  # the tag
         # An object store's path may be a folder; only a GGUF file is told by its name.
         single = name if scheme == "https" or name.endswith(".gguf") else ""
-        return Source(scheme, file=single, folder=_folder(name.split(":")[0], f"{scheme}://{rest}"))
+        return Source(scheme, file=single, folder=_folder(name.partition(":")[0], f"{scheme}://{rest}"))
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
         return Source(scheme, claim=claim, file=path)
@@ -68,10 +70,10 @@ def parse_source(uri: str) -> Source:
 def pinned(uri: str, revision: str) -> str:
     """`uri` with the branch or tag of an hf:// or oci:// source replaced by what it stood for; others as they are."""
     if uri.startswith("hf://"):
-        return f"{uri.split('@')[0]}@{revision}"
+        return f"{uri.split('@', maxsplit=1)[0]}@{revision}"
     if uri.startswith("oci://"):
         # The port of a registry looks like a tag, so only the last part of the path is cut.
-        head, slash, tail = uri.split("@")[0].rpartition("/")
+        head, slash, tail = uri.split("@", maxsplit=1)[0].rpartition("/")
         return f"{head}{slash}{tail.split(':')[0]}@{revision}"
     return uri
 

@@ -95,4 +95,5 @@ def _model(item: Mapping[str, Any]) -> ServedModel:
         message=item["message"][:1024] if item.get("message") else None,
         digest=item.get("digest"),
         size=item.get("size"),
+        updated_at=item.get("updatedAt"),
     )
