@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from agentfleet.sidecar.adapters import Adapter, Adapters, listed
+from agentfleet.sidecar.adapter import Adapter, listed
+from agentfleet.sidecar.adapters import Adapters
 from agentfleet.sidecar.download import Downloads, Reach
 from agentfleet.sidecar.engines.base import Health, local_client
 from agentfleet.sidecar.engines.loras import Loras
@@ -225,6 +226,14 @@ async def test_a_vllm_that_takes_no_adapters_says_what_to_do(world: Start) -> No
         status = at.statuses()["sql"]
         assert status.reason == "AdaptersDisabled"
         assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING" in (status.message or "")
+
+
+async def test_an_empty_list_needs_no_folder(world: Start, caplog: pytest.LogCaptureFixture) -> None:
+    async with world(FakeVLLM()) as at:
+        at.home.rmdir()
+        await at.until(at.ready)
+        await asyncio.sleep(0.1)
+        assert caplog.records == []
 
 
 async def test_a_file_that_is_none_changes_nothing(world: Start) -> None:

@@ -1,7 +1,7 @@
 """A stand-in for the Hugging Face Hub, which clusters under test cannot reach: what the loader asks for single files.
 
-It runs in a pod (hub.yaml) and does two things, as the real one does on two hosts: it knows repositories, tokens and
-branches, and it sends what its redirects point to. Its log has one line for each request, without headers.
+It runs in a pod (hub.yaml) and knows repositories, tokens and branches. Unlike the real one it redirects to no CDN for
+the bytes: loaders follow plain HTTP to no other host. Its log has one line for each request, without headers.
 
 Tests of several scenarios use it. They move the branch `main` with `PUT /main/FILE`, which makes FILE the content of
 `model.gguf`, and hold a slow transfer in its middle with `PUT /gate/closed` until `PUT /gate/open`.
@@ -35,8 +35,8 @@ GATE = web.AppKey("GATE", asyncio.Event)
 """Set while a slow transfer may go on beyond its middle."""
 
 
-async def resolve(request: web.Request) -> web.Response:
-    """Where a file of a repository lies, for those who may read it."""
+async def resolve(request: web.Request) -> web.StreamResponse:
+    """A file of a repository at a revision, for those who may read it; a HEAD tells which it is."""
     repository = f"{request.match_info['owner']}/{request.match_info['name']}"
     if repository not in REPOSITORIES:
         return web.Response(status=401, headers={"X-Error-Code": "RepoNotFound"})
@@ -48,14 +48,7 @@ async def resolve(request: web.Request) -> web.Response:
     stored = COMMITS[commit] if file == MOVING else file
     if not (MODELS / stored).is_file():
         return web.Response(status=404, headers={"X-Error-Code": "EntryNotFound"})
-    headers = {
-        "X-Repo-Commit": commit,
-        "X-Linked-ETag": f'"{sha256(stored)}"',
-        "X-Linked-Size": str((MODELS / stored).stat().st_size),
-        # On the same host: loaders follow plain HTTP to no other.
-        "Location": f"http://{request.host}/{repository}/{stored}",
-    }
-    return web.Response(status=302, headers=headers)
+    return await content(request, stored, {"X-Repo-Commit": commit, "ETag": f'"{sha256(stored)}"'})
 
 
 def refused(authorization: str | None) -> web.Response | None:
@@ -67,15 +60,17 @@ def refused(authorization: str | None) -> web.Response | None:
     return None
 
 
-async def content(request: web.Request) -> web.StreamResponse:
-    """A file's bytes."""
-    file = request.match_info["file"]
-    return await slowly(request, bytes_of(file)) if file == SLOW else web.Response(body=bytes_of(file))
+async def plain(request: web.Request) -> web.StreamResponse:
+    """A file as any web server has it."""
+    return await content(request, request.match_info["file"], {})
 
 
-async def slowly(request: web.Request, everything: bytes) -> web.StreamResponse:
-    """A file over a thin line."""
-    response = web.StreamResponse()
+async def content(request: web.Request, file: str, headers: dict[str, str]) -> web.StreamResponse:
+    """A file's bytes: at once, or over a thin line."""
+    everything = bytes_of(file)
+    if file != SLOW or request.method == "HEAD":
+        return web.Response(body=everything, headers=headers)
+    response = web.StreamResponse(headers=headers)
     response.content_length = len(everything)
     await response.prepare(request)
     step = -(-len(everything) // CHUNKS)
@@ -123,7 +118,7 @@ def application() -> web.Application:
     app[GATE] = asyncio.Event()
     app[GATE].set()
     app.router.add_route("*", "/{owner}/{name}/resolve/{revision}/{file}", resolve)
-    app.router.add_get("/{owner}/{name}/{file}", content)
+    app.router.add_get("/{owner}/{name}/{file}", plain)
     app.router.add_put("/gate/{state:open|closed}", gate)
     app.router.add_put("/main/{file}", move)
     return app

@@ -22,8 +22,9 @@ _START = 150
 """Seconds that a start may take: importing vLLM in three processes is most of it."""
 _LISTED = 120
 """Seconds until an adapter is served or gone: the kubelet looks for a changed list once a minute."""
-_STREAMS = Rate(streams=1, stream_tokens=400, shorts=1, short_tokens=4)
-_STREAMS_OF_ADAPTER = Rate(streams=0.3, stream_tokens=200, shorts=0.5, short_tokens=4)
+# Streams of 2 to 5 s, one always in flight. More would pile up while the second pod starts on the same two cores.
+_STREAMS = Rate(streams=0.6, stream_tokens=300, shorts=0.5, short_tokens=4)
+_STREAMS_OF_ADAPTER = Rate(streams=0.2, stream_tokens=200, shorts=0.2, short_tokens=4)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,6 +69,10 @@ def _models(scenario: Scenario) -> list[str]:
         return chat.models()
 
 
+def _list_of_adapters(scenario: Scenario) -> str:
+    return json.dumps(scenario.kube.get("ConfigMap", f"{NAME}-model-adapters", scenario.namespace))
+
+
 def _says(scenario: Scenario, model: str) -> str:
     with scenario.chat(NAME, model) as chat:
         return chat.ask().text
@@ -92,10 +97,14 @@ def test_an_adapter_is_a_model_of_its_own(scenario: Scenario) -> None:
     assert _says(scenario, "pirate") != _says(scenario, NAME)
 
 
-def test_adapters_come_and_go_without_a_restart(scenario: Scenario) -> None:
+def test_adapters_come_and_go_without_a_restart(scenario: Scenario, full: bool) -> None:
     before, said = _pod(scenario), {model: _says(scenario, model) for model in (NAME, "pirate")}
     adapters = [{"name": "poet", "uri": "hf://acme/poet"}]
     scenario.kubectl("patch", "ms", NAME, "--type=merge", "-p", json.dumps({"spec": {"adapters": adapters}}))
+    scenario.until(lambda: "acme/poet" in _list_of_adapters(scenario), "the list in the pod's ConfigMap is changed")
+    if not full:
+        # Any change of a pod makes the kubelet look at once.
+        scenario.kubectl("annotate", "pod", before["metadata"]["name"], "example.com/looked-at=now")
     scenario.until(lambda: _models(scenario) == [*BASE, "poet"], "one adapter took the other's place", timeout=_LISTED)
     assert _says(scenario, NAME) == said[NAME]
     assert _says(scenario, "poet") not in said.values()

@@ -52,7 +52,7 @@ def parse_source(uri: str) -> Source:
             name = name.partition(":")[0]  # the tag
         # An object store's path may be a folder; only a GGUF file is told by its name.
         single = name if scheme == "https" or name.endswith(".gguf") else ""
-        return Source(scheme, file=single, folder=_folder(name.partition(":")[0], f"{scheme}://{rest}"))
+        return Source(scheme, file=single, folder=_folder(name.split(":")[0], f"{scheme}://{rest}"))
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
         return Source(scheme, claim=claim, file=path)

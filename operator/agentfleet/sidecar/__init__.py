@@ -1,11 +1,11 @@
-"""The two small programs that run in engine pods: `agentfleet sidecar` and `agentfleet loader`.
+"""The small programs beside models: `agentfleet sidecar` and `loader` in engine pods, `probe` in a pod of its own.
 
     kubelet ─ preStop, probes ─▶ sidecar ─ 127.0.0.1 ─▶ engine
     operator ─ /status ────────▶    ▲
-    model source ─▶ loader ─ progress.json ─┘
+    model source ─▶ loader ─ progress.json ─┘            operator ─ /status ─▶ probe ─▶ endpoint outside the cluster
 
 The loader is an init container that fills the cache and ends; the sidecar is a native sidecar that knows whether the
-engine serves, holds a stopping pod until its last request is answered, and keeps an Ollama engine's models in place.
-Neither talks to the Kubernetes API, and the package imports nothing of the operator but its errors: every engine pod
-carries it, so it has to stay small.
+engine serves, holds a stopping pod until its last request is answered, and keeps an Ollama engine's models and a vLLM
+engine's adapters in place. None of them talks to the Kubernetes API, and the package imports nothing of the operator
+but its errors: every engine pod carries it, so it has to stay small.
 """

@@ -4,7 +4,7 @@ What counts as use, soundly and without a counter: the `expires_at` of /api/ps m
 time while a model's first request runs), and a request in progress shows as traffic of the model's runner. Where the
 kernel does not tell traffic, an unload may meet a request: Ollama then unloads after its answer. Ollama's own
 keep-alive does not count, so clients that send one of their own hold nothing longer. A model that went stays Ready: it
-is present, and the next request loads it.
+is present, and the next request loads it. The end of use shows QUIET seconds late: a model may stay that much longer.
 """
 
 import asyncio

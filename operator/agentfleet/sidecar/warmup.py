@@ -131,7 +131,8 @@ class WarmUp(Companion):
                 attempts.failed = True
                 attempts.message = f"no answer to the first request within {self._timeout:g} s: {attempts.message}"
                 log.warning("model %s: %s", model, attempts.message)
-            await asyncio.sleep(RETRY_WHEN_FAILED if attempts.failed else pause)
+            left = max(0.0, deadline - self._clock())
+            await asyncio.sleep(RETRY_WHEN_FAILED if attempts.failed else min(pause, left))
             pause = min(SLOWEST_RETRY, 2 * pause)
 
     async def _ask(self, model: str, timeout: float) -> str | None:
