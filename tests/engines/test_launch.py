@@ -8,7 +8,7 @@ import pytest
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import Launch, gpu_count, image_version
 from agentfleet.engines.vllm_flags import FLAGS
-from agentfleet.manifests.pod import model_path
+from agentfleet.manifests.loader import model_path
 from agentfleet.resources.flag_rules import OWNED_VARIABLES
 from agentfleet.settings import Settings
 from tests.builders import MODELS, server

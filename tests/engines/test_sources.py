@@ -1,8 +1,10 @@
 """Model URIs and where the model then lies."""
 
+from dataclasses import replace
+
 import pytest
 
-from agentfleet.engines.sources import Source, parse_source, path_in_pod
+from agentfleet.engines.sources import Source, parse_source, path_in_pod, pinned
 from agentfleet.errors import InvalidSpec
 
 
@@ -21,8 +23,23 @@ from agentfleet.errors import InvalidSpec
         ),
         (
             "oci://registry.example:5000/acme/q4.gguf:v1",
-            Source("oci", file="q4.gguf", folder="q4.gguf-f6982117"),
-            "/models/q4.gguf-f6982117/q4.gguf",
+            Source("oci", folder="q4.gguf-f6982117"),
+            "/models/q4.gguf-f6982117",
+        ),
+        (
+            "s3://models/chat-7b",
+            Source("s3", folder="chat-7b-@"),
+            "/models/chat-7b-@",
+        ),
+        (
+            "gs://models/chat/q4.gguf",
+            Source("gs", file="q4.gguf", folder="q4.gguf-@"),
+            "/models/q4.gguf-@/q4.gguf",
+        ),
+        (
+            "https://files.example/a@b/chat%20q4.gguf?version=2",
+            Source("https", file="chat%20q4.gguf", folder="chat-20q4.gguf-@"),
+            "/models/chat-20q4.gguf-@/chat%20q4.gguf",
         ),
         ("pvc://models/a/b.gguf", Source("pvc", claim="models", file="a/b.gguf"), "/models/a/b.gguf"),
         ("file:///srv/models/tiny.gguf", Source("file", file="/srv/models/tiny.gguf"), "/models/tiny.gguf"),
@@ -31,8 +48,25 @@ from agentfleet.errors import InvalidSpec
     ],
 )
 def test_forms(uri: str, source: Source, path: str) -> None:
-    assert parse_source(uri) == source
-    assert path_in_pod(source, "/models") == path
+    """`@` stands for the digest of the URI, where its digits say nothing."""
+    found = parse_source(uri)
+    digest = found.folder.rpartition("-")[2]
+    assert found == replace(source, folder=source.folder.replace("@", digest))
+    assert path_in_pod(found, "/models") == path.replace("-@", f"-{digest}")
+
+
+@pytest.mark.parametrize(
+    ("uri", "revision", "pinned_uri"),
+    [
+        ("hf://acme/chat", "c0ffee", "hf://acme/chat@c0ffee"),
+        ("hf://acme/chat/q4.gguf@main", "c0ffee", "hf://acme/chat/q4.gguf@c0ffee"),
+        ("oci://reg:5000/acme/chat:v1", "sha256:ab", "oci://reg:5000/acme/chat@sha256:ab"),
+        ("oci://reg:5000/acme/chat", "sha256:ab", "oci://reg:5000/acme/chat@sha256:ab"),
+        ("s3://models/chat", "etag", "s3://models/chat"),
+    ],
+)
+def test_names_that_can_move_are_pinned(uri: str, revision: str, pinned_uri: str) -> None:
+    assert pinned(uri, revision) == pinned_uri
 
 
 @pytest.mark.parametrize("uri", ["tiny", "hf://", "hf://acme", "ftp://x/y", "file:///a/../b", "pvc://"])

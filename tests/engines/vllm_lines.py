@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentfleet.engines import ENGINES
 from agentfleet.manifests.group import leader_template, worker_template
-from agentfleet.manifests.pod import model_path
+from agentfleet.manifests.loader import model_path
 from agentfleet.planning.scenarios import SCENARIOS, with_scenario
 from agentfleet.resources.facts import ModelFacts
 from agentfleet.resources.modelserver import ModelServer

@@ -79,6 +79,13 @@ def test_the_hubs_token_reaches_the_loader_only() -> None:
     assert "--ca-bundle=/var/run/agentfleet/source-ca/ca.crt" in args
 
 
+def test_the_one_file_of_an_artifact_has_a_name_that_the_engine_knows() -> None:
+    body = pod("LlamaCpp", model={"uri": "oci://registry.example/acme/chat:q4"})
+    (target,) = [arg for arg in container(body, "loader")["args"] if arg.startswith("--target=")]
+    assert "--link-gguf=model.gguf" in container(body, "loader")["args"]
+    assert f"{target.removeprefix('--target=')}/model.gguf" in container(body, "engine")["args"]
+
+
 def test_gpus_by_claims() -> None:
     body = pod("LlamaCpp", gpu={"claims": [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]})
     assert body["resourceClaims"] == [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}]

@@ -6,7 +6,7 @@ import pytest
 
 from agentfleet.engines import ENGINES
 from agentfleet.engines.vllm_flags import FLAGS
-from agentfleet.manifests.pod import model_path
+from agentfleet.manifests.loader import model_path
 from agentfleet.planning.resolve import Situation, resolve
 from agentfleet.resources.facts import ModelFacts
 from agentfleet.resources.flag_rules import flag_name

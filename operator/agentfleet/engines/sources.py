@@ -47,12 +47,14 @@ def parse_source(uri: str) -> Source:
         folder = _folder(f"{owner}--{repository}", rest)
         return Source(scheme, repository=f"{owner}/{repository}", file=file, revision=revision, folder=folder)
     if scheme in ("s3", "gs", "oci", "https"):
-        name = PurePosixPath(rest.split("@")[0].split("?")[0]).name
+        # A host's path may hold anything; what follows @ or : is an artifact's digest or tag.
+        path = rest if scheme == "https" else rest.partition("@")[0]
+        name = PurePosixPath(path.partition("?")[0]).name
         if scheme == "oci":
-            name = name.partition(":")[0]  # the tag
+            return Source(scheme, folder=_folder(name.partition(":")[0], uri))
         # An object store's path may be a folder; only a GGUF file is told by its name.
         single = name if scheme == "https" or name.endswith(".gguf") else ""
-        return Source(scheme, file=single, folder=_folder(name.split(":")[0], f"{scheme}://{rest}"))
+        return Source(scheme, file=single, folder=_folder(name, uri))
     if scheme == "pvc":
         claim, _, path = rest.partition("/")
         return Source(scheme, claim=claim, file=path)

@@ -25,6 +25,9 @@ LOADER = "loader"
 STATE_DIR = "/state"
 STATUS_PORT = 9901
 CREDENTIALS_DIR = "/var/run/agentfleet/source"
+ARTIFACT_FILE = "model.gguf"
+"""What the loader calls the one GGUF file of an OCI artifact."""
+
 CA_DIR = "/var/run/agentfleet/source-ca"
 
 
@@ -84,24 +87,40 @@ def cache_flags(server: ModelServer) -> list[str]:
     return flags
 
 
-def target_flag(server: ModelServer) -> str:
+def target_flags(server: ModelServer) -> tuple[str, ...]:
     """Where the loader puts the model, or finds it where it is mounted."""
     source = parse_source(server.model.uri)
-    place = f"{MODELS_DIR}/{source.folder}" if source.downloaded else path_in_pod(source, MODELS_DIR)
-    return f"--target={place}"
+    if not source.downloaded:
+        return (f"--target={path_in_pod(source, MODELS_DIR)}",)
+    link = (f"--link-gguf={ARTIFACT_FILE}",) if is_packed(server) else ()
+    return (f"--target={MODELS_DIR}/{source.folder}", *link)
+
+
+def is_packed(server: ModelServer) -> bool:
+    """Whether the one file that llama-server needs lies in an artifact, under a name that only the loader learns."""
+    source = parse_source(server.model.uri)
+    return server.spec.engine == "LlamaCpp" and source.scheme == "oci"
+
+
+def model_path(server: ModelServer) -> str:
+    """Where the model lies in the engine container."""
+    source = parse_source(server.model.uri)
+    if is_packed(server):
+        return f"{MODELS_DIR}/{source.folder}/{ARTIFACT_FILE}"
+    return path_in_pod(source, MODELS_DIR)
 
 
 def load_job(server: ModelServer, settings: Settings, node: str | None = None) -> Manifest:
     """The Job that fills the cache: a claim, or the folder of one node."""
     progress = (f"--status-port={STATUS_PORT}", f"--name={server.model_name}")
-    flags = (target_flag(server), *cache_flags(server), *progress)
+    flags = (*target_flags(server), *cache_flags(server), *progress)
     container = loader_container(server, settings, settings.sidecar_image, flags)
     return _job(server, settings, "load", container, node=node)
 
 
 def inspect_job(server: ModelServer, settings: Settings, occasion: str = "") -> Manifest:
     """The Job that reads what the source is; `occasion` tells one look from the next."""
-    mounted = () if parse_source(server.model.uri).downloaded else (target_flag(server),)
+    mounted = () if parse_source(server.model.uri).downloaded else target_flags(server)
     container = loader_container(server, settings, settings.sidecar_image, ("--inspect", *mounted))
     return _job(server, settings, "inspect", container, occasion=occasion)
 
@@ -148,7 +167,9 @@ def _job(
     if forbidden:
         raise InvalidSpec("NotAllowed", "; ".join(forbidden) + ".")
     # The operator's own image is left out: its upgrade must not load anything again.
+    auth, cache = server.model.auth, server.spec.cache
     wish = [purpose, node, occasion, server.model.uri, server.model.sha256, body["volumes"]]
+    wish += [part.dump() for part in (auth, cache) if part]
     name = f"{server.name}-model-{purpose}-{digest(wish, 8)}"
     job = child(server, "batch/v1", "Job", name, spec={"backoffLimit": 0, "template": template})
     job["metadata"]["labels"] |= {LOADER_LABEL: server.name}

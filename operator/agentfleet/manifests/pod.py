@@ -13,8 +13,8 @@ from agentfleet.engines.base import (
     node_count,
     startup_seconds,
 )
-from agentfleet.engines.sources import parse_source, path_in_pod
-from agentfleet.manifests.loader import STATE_DIR, cache_flags, loader_container, source_access, target_flag
+from agentfleet.engines.sources import parse_source
+from agentfleet.manifests.loader import STATE_DIR, cache_flags, loader_container, source_access, target_flags
 from agentfleet.manifests.names import SERVING_LABEL, child_labels
 from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
 from agentfleet.manifests.service import HTTP_PORT
@@ -57,7 +57,7 @@ def pod_template(
     }
     if parse_source(server.model.uri).downloaded:
         body["initContainers"].append(
-            loader_container(server, settings, sidecar_image, (target_flag(server), *cache_flags(server)))
+            loader_container(server, settings, sidecar_image, (*target_flags(server), *cache_flags(server)))
         )
     optional = {
         "imagePullSecrets": [secret.dump() for secret in spec.image_pull_secrets],
@@ -68,11 +68,6 @@ def pod_template(
     body |= {name: value for name, value in optional.items() if value}
     body |= pod_placement(server, settings.site_label, gpu_resource(server) if gpu_count(engine, server) else None)
     return {"metadata": {"labels": child_labels(server) | {SERVING_LABEL: "true"}}, "spec": body}
-
-
-def model_path(server: ModelServer) -> str:
-    """Where the model lies in the engine container."""
-    return path_in_pod(parse_source(server.model.uri), MODELS_DIR)
 
 
 def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from agentfleet.manifests.affinity import affinity_problems
 from agentfleet.manifests.canonical import finish
 from agentfleet.manifests.group import check_group
 from agentfleet.manifests.limits import violations
-from agentfleet.manifests.loader import LOADER
+from agentfleet.manifests.loader import LOADER, model_path
 from agentfleet.manifests.merge import overlay, shape_problems
 from agentfleet.manifests.names import child_labels, digest
-from agentfleet.manifests.pod import ENGINE, SIDECAR, model_path, pod_template
+from agentfleet.manifests.pod import ENGINE, SIDECAR, pod_template
 from agentfleet.manifests.prober import prober_template
 from agentfleet.manifests.topology import placement_mode
 from agentfleet.resources.modelserver import ModelServer
