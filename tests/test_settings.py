@@ -25,6 +25,12 @@ def test_lists_and_durations_are_read_as_people_write_them() -> None:
     [
         ({"AGENTFLEET_WORKERS": "many"}, "AGENTFLEET_WORKERS='many'"),
         ({"AGENTFLEET_DNS_DELAY": "soon"}, "AGENTFLEET_DNS_DELAY='soon'.*write for example 500ms, 30s"),
+        (
+            {"AGENTFLEET_DENIED_CIDRS": "10.0.0.0/8,10.0.0.0/33"},
+            "AGENTFLEET_DENIED_CIDRS=.*'10.0.0.0/33' does not appear",
+        ),
+        ({"AGENTFLEET_PROFILES": '{"l4": {"gpus": 1}}'}, "AGENTFLEET_PROFILES=.*Extra inputs"),
+        ({"AGENTFLEET_PROFILES": "{"}, "AGENTFLEET_PROFILES="),
         ({"AGENTFLEET_WORKER": "2"}, "unknown environment variable AGENTFLEET_WORKER"),
         ({"AGENTFLEET_RENEW_DEADLINE": "20s"}, r"LEASE_DURATION \(15 s\) must be longer than RENEW_DEADLINE \(20 s\)"),
     ],

@@ -6,9 +6,10 @@ what users' objects may ask for deny by default. Lists are comma separated, dura
 
 import json
 from collections.abc import Mapping
+from ipaddress import ip_network
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agentfleet.durations import parse_duration
 from agentfleet.errors import InvalidSpec
@@ -32,6 +33,15 @@ def _seconds(value: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_comma_separated)]
+
+
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for network in value:
+        ip_network(network, strict=False)  # its ValueError says what is wrong
+    return value
+
+
+Networks = Annotated[Names, AfterValidator(_networks)]
 Profiles = Annotated[Mapping[str, Profile], BeforeValidator(_json)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 
@@ -128,7 +138,7 @@ class Settings(BaseModel):
     monitoring_namespaces: Names = ()
     """Namespaces that may scrape engines and sidecars, besides the operator's own."""
 
-    denied_cidrs: Names = ()
+    denied_cidrs: Networks = ()
     """Addresses that no external endpoint may have, besides loopback, link-local and the API server's."""
 
     status_interval: Seconds = 300.0

@@ -1,6 +1,7 @@
 """Before pods start: reading the model's files, filling the cache, following a source; and what can go wrong."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ from agentfleet.errors import InvalidSpec
 from agentfleet.objects import Manifest
 from agentfleet.planning.nodes import NodeView
 from agentfleet.planning.observed import Observed
+from agentfleet.planning.plan import plan
 from agentfleet.planning.preparation import Preparation, prepare
 from agentfleet.resources.modelserver_status import ModelServerStatus, SourceFacts
 from agentfleet.settings import Settings
@@ -182,6 +184,53 @@ def test_each_node_that_fits_is_filled() -> None:
     term = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     assert '"values": ["a"]' in json.dumps(term)
     assert len(look(cluster, cache=HOST).apply) == 2
+
+
+def two_sites(**second: Any) -> Cluster:
+    cluster = Cluster()
+    cluster.nodes = (NodeView("a"), NodeView("b", **second))
+    return cluster
+
+
+def test_one_filled_node_is_enough_to_start() -> None:
+    cluster = two_sites()
+    first, second = cluster.take(look(cluster, cache=HOST))
+    assert look(cluster, cache=HOST).blocked == "The cache is being filled by 2 Jobs."
+    cluster.end(first, {})
+    assert look(cluster, cache=HOST).blocked is None
+    cluster.end(second, {"reason": "DiskFull", "message": "no room on b."}, code=1)
+    told = look(cluster, cache=HOST)
+    assert (told.blocked, told.failure) == (None, None)
+    assert told.status.plan is not None
+    assert "no room on b." in told.status.plan.explanation
+
+
+def test_a_node_that_is_cut_off_or_drained_keeps_its_job() -> None:
+    cluster = two_sites()
+    for name in cluster.take(look(cluster, cache=HOST)):
+        cluster.end(name, {})
+    for away in ({"ready": False}, {"schedulable": False}, {}):
+        cluster.nodes = (NodeView("a"), NodeView("b", **away))
+        found = look(cluster, cache=HOST)
+        assert (found.apply, found.delete, found.blocked) == ((), (), None)
+
+
+def test_a_node_that_is_gone_takes_its_job_along() -> None:
+    cluster = two_sites()
+    _, second = cluster.take(look(cluster, cache=HOST))
+    cluster.nodes = (NodeView("a"),)
+    assert len(look(cluster, cache=HOST).delete) == 1
+    assert second in cluster.jobs
+
+
+def test_pods_that_are_there_are_looked_after_while_their_cache_is_filled_again() -> None:
+    cluster = Cluster()
+    subject = server("VLLM", cache=CLAIM)
+    running = plan(subject, Observed(), SETTINGS).apply[-1]
+    seen = replace(cluster.observed, deployments=(running | {"metadata": running["metadata"] | {"uid": "d"}},))
+    found = prepare(subject, ModelServerStatus(), seen, SETTINGS, NOW)
+    assert found.blocked is None
+    assert [manifest["kind"] for manifest in found.apply] == ["PersistentVolumeClaim", "Job"]
 
 
 def test_without_nodes_pods_load_for_themselves() -> None:

@@ -6,7 +6,7 @@ of it. A failed Job is made anew after a while: its cause may have gone without 
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from agentfleet.manifests.loader import LOADER, inspect_job, load_job
 from agentfleet.manifests.service import cache_claim
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.failures import Failure, loader_failure
+from agentfleet.planning.nodes import NodeView
 from agentfleet.planning.observed import Observed
 from agentfleet.resources.conditions import timestamp
 from agentfleet.resources.facts import ModelFacts
@@ -39,6 +40,8 @@ class Loading:
     failure: Failure | None = None
     waiting: tuple[str, ...] = ()
     """Names of Jobs that are at work."""
+    notes: tuple[str, ...] = ()
+    """What went wrong without holding anything up."""
 
 
 @dataclass(frozen=True)
@@ -67,47 +70,62 @@ def loading(server: ModelServer, observed: Observed, settings: Settings, now: da
     """The claim and the Jobs that fill the cache before pods start."""
     claim = cache_claim(server)
     claims = (claim,) if claim else ()
-    jobs = list(_load_jobs(server, observed, settings))
-    progress = _progress(jobs, observed, now)
-    stale = _stale(jobs, observed) if progress.done else ()
-    return Loading(
-        apply=(*claims, *progress.apply),
-        delete=(*progress.delete, *stale),
-        done=progress.done,
-        failure=progress.failure,
-        waiting=progress.waiting,
-    )
+    cache = server.spec.cache
+    if cache is not None and cache.type == "HostPath":
+        progress = _node_progress(server, observed, settings, now)
+    else:
+        progress = _progress(list(_claim_jobs(server, settings)), observed, now)
+    return replace(progress, apply=(*claims, *progress.apply))
 
 
-def _load_jobs(server: ModelServer, observed: Observed, settings: Settings) -> Iterable[Manifest]:
+def _claim_jobs(server: ModelServer, settings: Settings) -> Iterable[Manifest]:
     cache = server.spec.cache
     if cache is None or cache.type == "Ephemeral" or not parse_source(server.model.uri).downloaded:
         return
-    if cache.type == "HostPath":
-        if cache.preload:
-            for node in _nodes(server, observed, settings):
-                yield load_job(server, settings, node)
-    elif cache.preload is not False:
+    if cache.preload is not False:
         yield load_job(server, settings)
 
 
-def _nodes(server: ModelServer, observed: Observed, settings: Settings) -> list[str]:
-    """Ready nodes that the placement allows; none where nodes are not watched, and pods then load for themselves."""
+def _node_progress(server: ModelServer, observed: Observed, settings: Settings, now: datetime) -> Loading:
+    """One Job for each node that the placement allows; pods need not wait for more than the first of them.
+
+    A pod checks and fills its node's folder by itself, so a site with a thin line or a full disk must hold up no other.
+    The Job of a node that is away stays as it is: its return is no reason to load again.
+    """
+    cache = server.spec.cache
+    if cache is None or not cache.preload or not parse_source(server.model.uri).downloaded:
+        return Loading(delete=_stale([], observed))
+    nodes = list(_nodes(server, observed, settings))
+    jobs = [load_job(server, settings, node.name) for node in nodes]
+    at_work = [job for job, node in zip(jobs, nodes, strict=True) if _is_there(node) or _live(job, observed)]
+    progress = _progress(at_work, observed, now)
+    filled = not at_work or any(_succeeded(live) for job in jobs if (live := _live(job, observed)))
+    return replace(
+        progress,
+        delete=(*progress.delete, *_stale(jobs, observed)),
+        done=progress.done or filled,
+        notes=(progress.failure.message,) if filled and progress.failure else (),
+        failure=None if filled else progress.failure,
+    )
+
+
+def _nodes(server: ModelServer, observed: Observed, settings: Settings) -> Iterable[NodeView]:
+    """Nodes that the placement allows; none where nodes are not watched, and pods then load for themselves."""
     placement = server.spec.placement
     wanted = dict(placement.node_selector or {}) if placement else {}
     sites = placement.sites if placement else ()
-    return [
-        node.name
-        for node in observed.nodes or ()
-        if node.ready
-        and node.schedulable
-        and all(node.labels.get(name) == value for name, value in wanted.items())
-        and (not sites or node.labels.get(settings.site_label) in sites)
-    ]
+    for node in observed.nodes or ():
+        fits = all(node.labels.get(name) == value for name, value in wanted.items())
+        if fits and (not sites or node.labels.get(settings.site_label) in sites):
+            yield node
+
+
+def _is_there(node: NodeView) -> bool:
+    return node.ready and node.schedulable
 
 
 def _progress(jobs: list[Manifest], observed: Observed, now: datetime) -> Loading:
-    """Jobs that are missing are made, failed ones made anew; done when all have succeeded."""
+    """Jobs that are missing are made, failed ones made anew; done when all have succeeded, and former ones go then."""
     apply: list[Manifest] = []
     delete: list[tuple[Key, str]] = []
     waiting: list[str] = []
@@ -125,11 +143,12 @@ def _progress(jobs: list[Manifest], observed: Observed, now: datetime) -> Loadin
             waiting.append(live["metadata"]["name"])
             failure = failure or _why_stuck(live, observed)
     done = not waiting and failure is None and not delete
-    return Loading(tuple(apply), tuple(delete), done, failure, tuple(waiting))
+    stale = _stale(jobs, observed) if done else ()
+    return Loading(tuple(apply), (*delete, *stale), done, failure, tuple(waiting))
 
 
 def _stale(jobs: list[Manifest], observed: Observed) -> tuple[tuple[Key, str], ...]:
-    """Jobs of former wishes."""
+    """Load Jobs of former wishes."""
     kept = {job["metadata"]["name"] for job in jobs}
     return tuple(
         (key_of(live), live["metadata"]["uid"])

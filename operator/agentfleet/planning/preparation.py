@@ -12,6 +12,7 @@ from datetime import datetime
 from agentfleet.manifests.kinds import pod_template_of
 from agentfleet.manifests.names import REVISION_LABEL
 from agentfleet.manifests.policy import loader_network_policy
+from agentfleet.manifests.workload import workload
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.failures import Failure
 from agentfleet.planning.loading import Loading, inspection, loading
@@ -71,8 +72,9 @@ def prepare(
         work, failure = _NOTHING, None
     blocked = found.inspect is not None or due == FIRST
     known_before = {source.uri for source in before.sources} >= set(sources)
-    status = before.model_copy(update=_chosen(found, sources, None if blocked else failure))
     fill = _NOTHING if blocked else loading(found.server, observed, settings, now)
+    notes = (*_failed_look(None if blocked else failure), *fill.notes)
+    status = before.model_copy(update=_chosen(found, sources, notes))
     return Preparation(
         server=found.server,
         status=status,
@@ -83,7 +85,7 @@ def prepare(
             *fill.delete,
             *(_looked(observed) if due is None and not blocked and known_before else ()),
         ),
-        blocked="The model's files are being read." if blocked else _what_fills(fill),
+        blocked="The model's files are being read." if blocked else _what_fills(found.server, fill, observed, settings),
         failure=failure if blocked else fill.failure,
         after=_soonest(found.after, next_look(asked, now)),
     )
@@ -149,22 +151,24 @@ def _held(observed: Observed) -> dict[str, dict[str, int]]:
     return held
 
 
-def _chosen(found: Resolution, sources: Mapping[str, SourceFacts], failure: Failure | None) -> dict[str, object]:
-    plan = found.plan
-    if failure:
-        note = f"The last look for an update failed ({failure.reason}): {failure.message}"[:_LONGEST_NOTE]
-        plan = plan.model_copy(update={"explanation": (note, *plan.explanation)[:_MOST_NOTES]})
+def _failed_look(failure: Failure | None) -> tuple[str, ...]:
+    return (f"The last look for an update failed ({failure.reason}): {failure.message}",) if failure else ()
+
+
+def _chosen(found: Resolution, sources: Mapping[str, SourceFacts], notes: tuple[str, ...]) -> dict[str, object]:
+    explanation = (*(note[:_LONGEST_NOTE] for note in notes), *found.plan.explanation)[:_MOST_NOTES]
     better = {name: timestamp(since) for name, since in sorted(found.better.items())}
     return {
-        "plan": plan,
+        "plan": found.plan.model_copy(update={"explanation": explanation}),
         "profile": found.profile,
         "better_profiles": better or None,
         "sources": tuple(sources[uri] for uri in sorted(sources)),
     }
 
 
-def _what_fills(fill: Loading) -> str | None:
-    if fill.done:
+def _what_fills(server: ModelServer, fill: Loading, observed: Observed, settings: Settings) -> str | None:
+    """What pods wait for; nothing where there are such pods already: those have the model, and are looked after."""
+    if fill.done or workload(server, settings).revision in {seen.revision for seen in observed.workloads}:
         return None
     if not fill.waiting:
         return "A Job that fills the cache failed."

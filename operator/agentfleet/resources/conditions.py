@@ -66,7 +66,7 @@ HINTS: dict[str, str] = {
     "BadFlag": "Remove or correct it in spec.extraArgs; flags depend on the engine's version.",
     "BadEngineValue": "Correct the engine setting that the message names.",
     "ImagePullFailed": "Check spec.image, spec.imagePullSecrets and that the nodes reach the registry.",
-    "ModelNotFound": "Check spec.model.uri: the repository, file, folder or tag must exist.",
+    "ModelNotFound": "Check spec.model.uri (external.model): the repository, file, folder, tag or model must exist.",
     "ModelGated": "Accept the model's licence; name a Secret with credentials in spec.model.auth.secretName.",
     "ChecksumMismatch": "The file is not the one that spec.model.sha256 names; check both.",
     "ClaimNotFound": "Create the PersistentVolumeClaim, or correct its name.",

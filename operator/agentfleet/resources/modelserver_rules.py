@@ -11,8 +11,8 @@ _GGUF_NEEDED = "engine LlamaCpp needs one .gguf file, for example hf://owner/rep
 _GGUF_REFUSED = "engine VLLM takes a repository or folder, not a .gguf file; use engine LlamaCpp for GGUF"
 _EXTERNAL = "(self.engine == 'External' || self.engine == 'FoundryLocal')"
 _EXTERNAL_WITHOUT = (
-    "scenario", "profile", "profiles", "parallelism", "gpu", "adapters", "image", "extraArgs", "env", "envFrom",
-    "files", "resources", "podTemplate", "cache", "drain", "idle", "rollout", "expose", "startupTimeout",
+    "scenario", "profile", "profiles", "parallelism", "gpu", "adapters", "image", "imagePullPolicy", "extraArgs", "env",
+    "envFrom", "files", "resources", "podTemplate", "cache", "drain", "idle", "rollout", "expose", "startupTimeout",
 )  # fmt: skip
 
 
