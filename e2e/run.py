@@ -52,7 +52,26 @@ _CHECKS = (
     Check("chart", _PYTEST, tests="e2e/chart"),
 )
 _SCENARIOS = "e2e/scenarios"
-_VLLM = f"{_SCENARIOS}/vllm"
+
+
+def _vllm() -> None:
+    importlib.import_module("e2e.images.vllm").build(note)
+
+
+def _policy_evaluator() -> None:
+    importlib.import_module("e2e.policies.evaluator").build()
+
+
+def _leader_worker_set() -> None:
+    importlib.import_module("e2e.cluster.crds").leader_worker_set()
+
+
+_BUILDS: tuple[tuple[str, str, Callable[[], None]], ...] = (
+    (f"{_SCENARIOS}/vllm", "vLLM", _vllm),
+    (f"{_SCENARIOS}/security", "policy evaluator", _policy_evaluator),
+    (f"{_SCENARIOS}/multinode", "LeaderWorkerSet's CRD", _leader_worker_set),
+)
+"""What some scenarios need: built before them, since they run where nothing can be downloaded, and timed apart."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +155,8 @@ def _on_cluster(target: Target, arguments: Sequence[str], *, keep: bool, full: b
 
     try:
         results = [_timed("cluster and install", bring_up)]
-        if brought_up and _wants_vllm(arguments):
-            results.append(_timed("vLLM", _build_vllm))
+        if brought_up:
+            results += [_timed(name, partial(_built, build)) for name, build in _builds(arguments)]
         if brought_up:
             environment = _environment(target, throwaway=ours, full=full)
             command = brought_up[0].network_command([*_PYTEST, *arguments])
@@ -150,13 +169,17 @@ def _on_cluster(target: Target, arguments: Sequence[str], *, keep: bool, full: b
     return results
 
 
-def _wants_vllm(arguments: Sequence[str]) -> bool:
-    return any(argument == _SCENARIOS or argument.startswith(_VLLM) for argument in arguments)
+def _builds(arguments: Sequence[str]) -> list[tuple[str, Callable[[], None]]]:
+    """What the wanted scenarios need, by name."""
+    return [
+        (name, build)
+        for folder, name, build in _BUILDS
+        if any(argument == _SCENARIOS or argument.startswith(folder) for argument in arguments)
+    ]
 
 
-def _build_vllm() -> int:
-    """Before its scenario, which runs where nothing can be downloaded; apart, so that its minutes show as its own."""
-    importlib.import_module("e2e.images.vllm").build(note)
+def _built(build: Callable[[], None]) -> int:
+    build()
     return 0
 
 

@@ -25,6 +25,11 @@ CYCLONUS = toolchain.Build(
 _NAME_LABEL = "kubernetes.io/metadata.name"
 
 
+def build() -> Path:
+    """The folder of the program; nothing to do when it is there."""
+    return toolchain.ensure(CYCLONUS)
+
+
 @dataclass(frozen=True)
 class Peer:
     """One end of a connection: a pod, or an address outside the cluster where it has no namespace."""
@@ -71,6 +76,6 @@ def allowed(policies: Iterable[Manifest], connections: Sequence[Connection]) -> 
     """For each connection, whether the egress rules of its source and the ingress rules of its destination let it
     pass."""
     question = {"policies": list(policies), "traffic": [connection.dump() for connection in connections]}
-    program = toolchain.ensure(CYCLONUS) / "cyclonus"
+    program = build() / "cyclonus"
     answer: list[bool] = json.loads(run([str(program)], stdin=json.dumps(question)))
     return answer

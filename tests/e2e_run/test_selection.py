@@ -52,7 +52,11 @@ def test_one_part_that_fails_fails_all_but_the_rest_is_run(
 
 @pytest.mark.parametrize(
     ("scenarios", "wanted"),
-    [(["e2e/scenarios"], True), (["e2e/scenarios/vllm"], True), (["e2e/scenarios/drift", "-x"], False)],
+    [
+        (["e2e/scenarios"], ["vLLM", "policy evaluator", "LeaderWorkerSet's CRD"]),
+        (["e2e/scenarios/vllm/test_vllm.py::test_x"], ["vLLM"]),
+        (["e2e/scenarios/drift", "-x"], []),
+    ],
 )
-def test_vllm_is_built_for_its_scenario_only(scenarios: list[str], wanted: bool) -> None:
-    assert run._wants_vllm(scenarios) is wanted
+def test_what_a_scenario_needs_is_built_for_it_only(scenarios: list[str], wanted: list[str]) -> None:
+    assert [name for name, _ in run._builds(scenarios)] == wanted

@@ -160,7 +160,7 @@ def _current(scenario: Scenario, name: str) -> bool:
 
 
 def _downloads(scenario: Scenario) -> int:
-    """How often the CDN was asked for the file, in full or in part."""
+    """How often the hub was asked for the file's content, in full or in part."""
     log = scenario.kubectl("logs", "deployment/hub")
     return sum("GET /acme/open/resolve/" in line for line in log.splitlines())
 
