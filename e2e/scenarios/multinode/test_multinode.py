@@ -53,7 +53,6 @@ def test_without_the_crd_it_is_told_and_nobody_else_is_held_up(scenario: Scenari
 
 def test_once_the_crd_is_there_the_group_is_made(scenario: Scenario) -> None:
     scenario.kubectl("apply", "--server-side", f"--filename={leader_worker_set()}")
-    scenario.kubectl("wait", "--for=condition=Established", f"crd/{LEADER_WORKER_SET}")
     scenario.until(lambda: _replicas(scenario) == [1], "wide has one LeaderWorkerSet of one group", _NOTICED)
     scenario.until(lambda: scenario.stalled("wide") is None, "wide is not Stalled any more")
 
