@@ -75,6 +75,20 @@ class Traffic:
     phase: str = "steady"
     """What happens to the cluster meanwhile; a request counts for the phase in which it began."""
     since: float = field(default_factory=time.monotonic)
+    _ended: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def begin(self, address: str, model: str, rate: Rate) -> None:
+        """Start to send."""
+        client = _Client(address, model, rate, self)
+        self._thread = threading.Thread(target=lambda: asyncio.run(client.run(self._ended)), name=f"to {self.name}")
+        self._thread.start()
+
+    def end(self) -> None:
+        """Send no more, and wait for the answers that are still due: only then is nothing lost that is not counted."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
 
     @property
     def now(self) -> float:
@@ -125,15 +139,12 @@ def _counts(requests: list[Request]) -> str:
 @contextmanager
 def traffic(address: str, model: str, rate: Rate = Rate(), *, name: str = "") -> Iterator[Traffic]:
     """Traffic on ``host:port`` for the time of the block, whose end waits for the answers that are still due."""
-    seen, ended = Traffic(name or model), threading.Event()
-    client = _Client(address, model, rate, seen)
-    thread = threading.Thread(target=lambda: asyncio.run(client.run(ended)), name=f"traffic of {seen.name}")
-    thread.start()
+    seen = Traffic(name or model)
+    seen.begin(address, model, rate)
     try:
         yield seen
     finally:
-        ended.set()
-        thread.join()
+        seen.end()
 
 
 class _Client:
@@ -192,8 +203,9 @@ class _Client:
         return self._rate.stream_tokens if kind == "stream" else self._rate.short_tokens
 
     async def _check_short(self, response: httpx.Response) -> None:
-        answer = json.loads(await response.aread())
-        self._check("short", answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"])
+        answer = _parsed((await response.aread()).decode(errors="replace"))
+        finish = next((each.get("finish_reason") for each in answer["choices"]), None)
+        self._check("short", finish, (answer.get("usage") or {}).get("completion_tokens"))
 
     async def _check_stream(self, response: httpx.Response) -> None:
         finish = tokens = None
@@ -226,5 +238,5 @@ def _parsed(data: str) -> dict[str, Any]:
     except ValueError as error:
         raise Broken(f"no JSON: {data[:200]}") from error
     if not isinstance(chunk, dict) or "error" in chunk or "choices" not in chunk:
-        raise Broken(f"no chunk: {data[:200]}")
+        raise Broken(f"no answer: {data[:200]}")
     return chunk

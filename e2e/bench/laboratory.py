@@ -25,7 +25,7 @@ BARE = "bench"
 """User name of the bare client, which also creates the operator's ModelServers."""
 
 _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_WRITTEN_KINDS = ("ModelServer", "Deployment", "Service")
+_WRITTEN_KINDS = ("ModelServer", "Deployment", "NetworkPolicy", "Service")
 _QUIET_WRITES = 4
 """Writes to etcd in a second that are no more than Leases."""
 

@@ -142,11 +142,20 @@ def test_a_refused_connection_is_a_failure() -> None:
     assert {request.fate for request in seen.requests} == {"failed"}
 
 
-@pytest.mark.parametrize(("tokens", "fate"), [(2, "whole"), (1, "truncated")])
-def test_a_short_answer_is_counted(tokens: int, fate: str) -> None:
+@pytest.mark.parametrize(
+    ("body", "fate"),
+    [
+        ({"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": 2}}, "whole"),
+        ({"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": 1}}, "truncated"),
+        ({"choices": [{"finish_reason": "length"}]}, "truncated"),
+        ({"choices": []}, "truncated"),
+        ({"error": {"message": "engine died"}}, "truncated"),
+    ],
+)
+def test_a_short_answer_is_counted(body: dict[str, object], fate: str) -> None:
     async def answer(request: web.Request) -> web.Response:
         assert "stream" not in await request.json()
-        return web.json_response({"choices": [{"finish_reason": "length"}], "usage": {"completion_tokens": tokens}})
+        return web.json_response(body)
 
     request = _first(answer, Rate(streams=0, shorts=20, short_tokens=2))
     assert (request.kind, request.fate) == ("short", fate)

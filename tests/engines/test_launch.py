@@ -149,6 +149,16 @@ def test_idle_caps_and_updates_are_the_sidecars() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("image", "refused"), [("vllm/vllm-openai:v0.33.0", True), ("vllm/vllm-openai:v0.40.0", False)]
+)
+def test_a_structured_output_backend_that_the_version_does_not_have(image: str, refused: bool) -> None:
+    subject = server("VLLM", vllm={"structuredOutputs": {"backend": "regex"}})
+    said = list(ENGINES["VLLM"].problems(subject, image))
+    assert bool(said) is refused
+    assert not said or "regex is none of auto, guidance, lm-format-enforcer, outlines, xgrammar" in said[0]
+
+
 def test_vllm_shares_memory_between_gpus() -> None:
     assert launch("VLLM", parallelism={"tensor": 2}).shared_memory == "2Gi"
 

@@ -7,7 +7,7 @@ import pytest
 
 from agentfleet.engines import ENGINES
 from agentfleet.objects import Manifest
-from agentfleet.planning.failures import PodView, failure, workload_failure
+from agentfleet.planning.failures import PodView, failure, loader_failure, workload_failure
 
 
 def pod(**status: Any) -> Manifest:
@@ -62,6 +62,29 @@ def unschedulable(message: str) -> dict[str, Any]:
             "/models/no.gguf",
         ),
         ("VLLM", ended(2, "vllm: error: unrecognized arguments: --swap"), "BadFlag", "--swap"),
+        ("VLLM", ended(0, "EngineDeadError: EngineCore died"), "EngineDied", "exit code 0"),
+        (
+            "VLLM",
+            ended(1, "ImportError: libx.so.1: cannot open shared object file: No such file or directory"),
+            "EngineDied",
+            "libx.so.1",
+        ),
+        (
+            "VLLM",
+            ended(
+                128,
+                "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.9, please update your driver",
+                reason="StartError",
+            ),
+            "DriverTooOld",
+            "cuda>=12.9",
+        ),
+        (
+            "VLLM",
+            ended(1, "RuntimeError: The NVIDIA driver on your system is too old (found version 11040)."),
+            "DriverTooOld",
+            "too old",
+        ),
         (
             "VLLM",
             ended(1, "Value error, Total number of attention heads (4) must be divisible by tensor parallel size (3)."),
@@ -144,3 +167,11 @@ def test_pods_that_cannot_even_be_created(message: str, reason: str) -> None:
     found = workload_failure({"status": {"conditions": [condition]}})
     assert found is not None
     assert found.reason == reason
+
+
+def test_a_failed_job_is_explained_by_its_loader() -> None:
+    said = json.dumps({"reason": "ModelGated", "message": "acme/gated is gated"})
+    ended = {"terminated": {"exitCode": 1, "reason": "Error", "message": said}}
+    found = loader_failure(pod(phase="Failed", containerStatuses=[{"name": "loader", "ready": False, "state": ended}]))
+    assert found is not None
+    assert (found.reason, found.message) == ("ModelGated", "acme/gated is gated")

@@ -18,7 +18,7 @@ from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
 
 MODELS = {"llama": "llama", "ollama": "acme/slow"}
-RATE = Rate(streams=0.5, stream_tokens=60, shorts=1.5)
+RATE = Rate(streams=0.5, stream_tokens=60, shorts=1.0)
 _SETTLED = 2
 """Streams of each server that must be whole before the next thing happens."""
 
@@ -127,6 +127,8 @@ def test_node_drain(scenario: Scenario, embedded: EmbeddedCluster) -> None:
 
 
 def test_counts(flowing: list[Traffic], capsys: pytest.CaptureFixture[str]) -> None:
+    for seen in flowing:
+        seen.end()
     with capsys.disabled():
         print(f"\n{table(*flowing)}")
     for seen in flowing:

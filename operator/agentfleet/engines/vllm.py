@@ -31,6 +31,9 @@ _TASK_ARGS = {
 }
 """Tasks that vLLM has to be told; it sees the others from the model."""
 
+STRUCTURED_OUTPUTS = ("auto", "guidance", "lm-format-enforcer", "outlines", "xgrammar")
+"""Backends of versions 0.32 and 0.33."""
+
 _LOOKUP_MAX = 4
 """Longest n-gram of the prompt that is looked for, where there is no draft model."""
 
@@ -41,14 +44,15 @@ class VLLM:
     name = "VLLM"
     gpus_by_default = 1
     failures: tuple[tuple[str, str], ...] = (
-        (r"driver (version )?is (too old|insufficient)|CUDA driver version is insufficient", "DriverTooOld"),
+        (r"driver[^\n]* is (too old|insufficient)|CUDA driver version is insufficient", "DriverTooOld"),
         (r"CUDA out of memory|torch\.OutOfMemoryError|No available memory for the cache blocks", "OutOfGpuMemory"),
         (r"(KV cache|Free memory on device).*(less than|is larger than|needed)", "OutOfGpuMemory"),
         (r"unrecognized arguments|ambiguous option|expected (one|at least one) argument|invalid choice", "BadFlag"),
         (r"must be divisible by tensor parallel|Cannot find the config file|Unknown quantization", "BadEngineValue"),
         (r"validation errors? for|Value error,|Input should be", "BadEngineValue"),
         (
-            r"No such file or directory|does not appear to have a file|Repo id must be|is not a valid model",
+            r"(?<!shared object file: )No such file or directory|does not appear to have a file|Repo id must be"
+            r"|is not a valid model",
             "ModelNotFound",
         ),
         (r"Insufficient space in /dev/shm", "OutOfMemory"),
@@ -106,6 +110,9 @@ class VLLM:
         known = FLAGS.get(version or "")
         if known is None:
             return
+        wanted = server.spec.vllm.structured_outputs if server.spec.vllm else None
+        if wanted and wanted.backend not in STRUCTURED_OUTPUTS:
+            yield f"vllm.structuredOutputs.backend: {wanted.backend} is none of {', '.join(STRUCTURED_OUTPUTS)}"
         for argument in server.spec.extra_args:
             if argument.startswith("-") and not argument[1:2].isdigit() and not _is_known(argument, known):
                 yield f"extraArgs: {flag_name(argument)} is not a flag of vLLM {version} (image {image})"

@@ -25,7 +25,7 @@ def cause_of(
             found = workload_failure(manifest)
             if found:
                 return found
-    for pod in observed.pods:
+    for pod in (*observed.pods, *observed.workers):
         if pod["metadata"].get("labels", {}).get(REVISION_LABEL) != revision or "deletionTimestamp" in pod["metadata"]:
             continue
         found = failure(PodView(pod, engine, observed.mount_failures.get(pod["metadata"]["name"])))

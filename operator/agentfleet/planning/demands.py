@@ -6,6 +6,7 @@ Affinity is taken from where the pod's own is built, so that what is judged here
 from agentfleet.engines.base import gpu_resource
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.affinity import affinity_problems, node_affinity
+from agentfleet.manifests.topology import pod_placement
 from agentfleet.planning.nodes import Demand
 from agentfleet.resources.base import quantity_thousandths, quantity_value
 from agentfleet.resources.modelserver import ModelServer
@@ -20,6 +21,7 @@ def demand_of(server: ModelServer, site_label: str, gpus: int = 0, pods: int = 1
     reserved = {**(limits or {}), **(requests or {})}
     node = node_affinity(server, site_label).get("nodeAffinity") or {}
     required = node.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    taken = pod_placement(server, site_label, gpu_resource(server) if gpus else None)
     return Demand(
         gpus=gpus,
         gpu_resource=gpu_resource(server),
@@ -29,6 +31,6 @@ def demand_of(server: ModelServer, site_label: str, gpus: int = 0, pods: int = 1
         memory_bytes=quantity_value(reserved.get("memory", 0)),
         node_selector=(placement.node_selector if placement else None) or {},
         node_terms=tuple(required.get("nodeSelectorTerms") or ()),
-        tolerations=tuple(toleration.dump() for toleration in placement.tolerations) if placement else (),
+        tolerations=tuple(taken.get("tolerations", ())),
         claims=tuple(claim.name for claim in spec.gpu.claims) if spec.gpu else (),
     )

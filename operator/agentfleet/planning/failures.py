@@ -162,12 +162,13 @@ def _volume_cannot_be_mounted(view: PodView) -> Failure | None:
 
 def _evicted(view: PodView) -> Failure | None:
     status = view.pod.get("status", {})
-    if status.get("phase") != "Failed":
+    # Without a reason of its own a pod has failed because a container has, as a Job's does: the container tells why.
+    if status.get("phase") != "Failed" or not status.get("reason"):
         return None
     message = status.get("message", "the pod failed")
     if "ephemeral" in message or "emptyDir" in message or "DiskPressure" in message:
         return Failure("DiskFull", f"{message}.")
-    return Failure("EngineDied", f"{status.get('reason', 'Failed')}: {message}.")
+    return Failure("EngineDied", f"{status['reason']}: {message}.")
 
 
 _CHECKS: tuple[Callable[[PodView], Failure | None], ...] = (

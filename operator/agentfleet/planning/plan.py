@@ -1,16 +1,15 @@
 """ModelServer + what there is → what to apply, scale and delete. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from agentfleet.engines import ENGINES
-from agentfleet.engines.base import gpu_count, gpu_resource, node_count
+from agentfleet.engines.base import gpu_count, node_count
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.kinds import DAEMON_SET, Extent, workload_key, workload_manifest
 from agentfleet.manifests.names import REVISION_LABEL, SIDECAR_ANNOTATION
 from agentfleet.manifests.policy import loader_network_policy, network_policy, pod_disruption_budget
 from agentfleet.manifests.service import adapters_config_map, files_config_map, services
-from agentfleet.manifests.topology import pod_placement
 from agentfleet.manifests.workload import Workload, workload
 from agentfleet.objects import KINDS, Key, Manifest, key_of
 from agentfleet.planning.demands import demand_of
@@ -151,9 +150,7 @@ def _room(server: ModelServer, observed: Observed, settings: Settings) -> int | 
     gpus, pods = _gpus(server), node_count(server)
     if not gpus or (server.spec.gpu and server.spec.gpu.claims):
         return None
-    demand = demand_of(server, settings.site_label, gpus=gpus // pods, pods=pods)
-    tolerations = pod_placement(server, settings.site_label, gpu_resource(server)).get("tolerations", ())
-    free = room(observed.nodes, replace(demand, tolerations=tuple(tolerations)))
+    free = room(observed.nodes, demand_of(server, settings.site_label, gpus=gpus // pods, pods=pods))
     return None if free is None else free // pods
 
 
