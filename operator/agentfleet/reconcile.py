@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 _WHILE_LOADING = 3.0
 """Seconds between looks while Jobs load: their progress raises no watch event."""
 
+_AFTER_FAILURE = 60.0
+"""The same once one has failed: its further tries do raise events."""
+
 
 class Reconciler:
     """Brings the children and the status of one object to what its spec says."""
@@ -130,7 +133,7 @@ class Reconciler:
         told = replace(observed, sidecars=sidecars)
         after = blocked(ready.status, told, ready, parent["metadata"]["generation"], self._now())
         due = await self._status.write(parent, before, after, self._now())
-        return _sooner(_WHILE_LOADING, ready.after, due)
+        return _sooner(_AFTER_FAILURE if ready.failure else _WHILE_LOADING, ready.after, due)
 
     def _forget(self, key: Key) -> None:
         self._references.set(key, ())

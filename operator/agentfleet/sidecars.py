@@ -13,7 +13,7 @@ from agentfleet.manifests.pod import SIDECAR_PORT
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 2.0
-_LARGEST = 1 << 16
+_LARGEST = 1 << 18
 
 
 class Sidecars(Protocol):

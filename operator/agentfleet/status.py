@@ -64,4 +64,5 @@ def _decisions(status: ModelServerStatus) -> dict[str, Any]:
     data = status.dump()
     for item in (*data.get("conditions", ()), *data.get("models", ())):
         item.pop("message", None)
+    data.get("plan", {}).pop("explanation", None)
     return data

@@ -84,7 +84,7 @@ def test_awq_is_left_out_where_the_checkpoint_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("spec", "flag", "note"),
     [
-        ({"vllm": {"maxModelLen": 1024}}, "--max-model-len=1024", "maxModelLen is 1024 as the spec says, not 8192"),
+        ({"vllm": {"maxModelLen": 1024}}, "--max-model-len=1024", "maxModelLen is 1024 as it is set, not 8192"),
         ({"vllm": {"maxNumSeqs": 8}}, "--max-num-seqs=8", "maxNumSeqs is 8"),
         ({"vllm": {"prefixCaching": False}}, "--no-enable-prefix-caching", "prefixCaching is False"),
         ({"vllm": {"gpuMemoryUtilizationPercent": 50}}, "--gpu-memory-utilization=0.5", "Percent is 50"),

@@ -8,13 +8,17 @@ inspect Job      reads facts and revision of a source, for the planner and for u
 from collections.abc import Sequence
 from typing import Any
 
-from agentfleet.engines.base import CACHE_DIR, MODELS_DIR
+from agentfleet.engines import ENGINES
+from agentfleet.engines.base import CACHE_DIR, MODELS_DIR, gpu_count, gpu_resource
 from agentfleet.engines.sources import Source, parse_source, path_in_pod
 from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.affinity import node_affinity
 from agentfleet.manifests.canonical import finish
 from agentfleet.manifests.limits import violations
+from agentfleet.manifests.merge import overlay
 from agentfleet.manifests.names import child, digest
 from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
+from agentfleet.manifests.topology import pod_placement
 from agentfleet.manifests.volumes import models_volume, source_volumes
 from agentfleet.objects import FIELD_MANAGER, LOADER_LABEL, MANAGED_BY, MODEL_SERVER_LABEL, Manifest
 from agentfleet.resources.base import quantity_value
@@ -25,6 +29,11 @@ LOADER = "loader"
 STATE_DIR = "/state"
 STATUS_PORT = 9901
 CREDENTIALS_DIR = "/var/run/agentfleet/source"
+ATTEMPTS = 6
+"""Tries of one Job. Kubernetes waits 10 s after the first and twice as long after each further one."""
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
 ARTIFACT_FILE = "model.gguf"
 """What the loader calls the one GGUF file of an OCI artifact."""
 
@@ -134,7 +143,6 @@ def _job(
     node: str | None = None,
     occasion: str = "",
 ) -> Manifest:
-    placement = server.spec.placement
     read_only = purpose == "inspect"
     body: dict[str, Any] = {
         "automountServiceAccountToken": False,
@@ -144,15 +152,9 @@ def _job(
         "securityContext": POD_SECURITY,
         "volumes": _volumes(server, inspecting=read_only),
     }
-    if node:
-        term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
-        required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
-        body["affinity"] = {"nodeAffinity": required}
-    elif placement and placement.node_selector:
-        body["nodeSelector"] = dict(placement.node_selector)
-    tolerations = [toleration.dump() for toleration in (placement.tolerations if placement else ())]
-    if tolerations:
-        body["tolerations"] = tolerations
+    # A look may be made anywhere. What is loaded has to be where pods can use it: a volume binds to its first user's
+    # node or zone.
+    body |= {} if read_only else _placement(server, settings, node)
     if server.spec.image_pull_secrets:
         body["imagePullSecrets"] = [secret.dump() for secret in server.spec.image_pull_secrets]
     labels = {
@@ -166,15 +168,27 @@ def _job(
     forbidden = list(violations(template, settings))
     if forbidden:
         raise InvalidSpec("NotAllowed", "; ".join(forbidden) + ".")
-    # The operator's own image is left out: its upgrade must not load anything again.
-    auth, cache = server.model.auth, server.spec.cache
-    wish = [purpose, node, occasion, server.model.uri, server.model.sha256, body["volumes"]]
-    wish += [part.dump() for part in (auth, cache) if part]
-    name = f"{server.name}-model-{purpose}-{digest(wish, 8)}"
-    job = child(server, "batch/v1", "Job", name, spec={"backoffLimit": 0, "template": template})
+    # The operator's own image is left out: its upgrade alone must not load anything again.
+    wish = overlay(template, {"spec": {"containers": [{"name": LOADER, "image": ""}]}})
+    name = f"{server.name}-model-{purpose}-{digest([wish, occasion], 8)}"
+    job = child(server, "batch/v1", "Job", name, spec={"backoffLimit": ATTEMPTS - 1, "template": template})
     job["metadata"]["labels"] |= {LOADER_LABEL: server.name}
     del job["metadata"]["labels"][MODEL_SERVER_LABEL]
     return job
+
+
+def _placement(server: ModelServer, settings: Settings, node: str | None) -> dict[str, Any]:
+    """Where the engine's pods may run, or just `node`, if it is one of those."""
+    gpus = gpu_count(ENGINES[server.spec.engine], server)
+    fields = pod_placement(server, settings.site_label, gpu_resource(server) if gpus else None)
+    affinity = node_affinity(server, settings.site_label).get("nodeAffinity") or {}
+    if node:
+        this = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+        terms = (affinity.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
+        affinity = {**affinity, _REQUIRED: {"nodeSelectorTerms": [{**term, **this} for term in terms]}}
+    taken = ("nodeSelector", "priorityClassName", "schedulerName", "tolerations")
+    found: dict[str, Any] = {name: fields[name] for name in taken if name in fields}
+    return found | ({"affinity": {"nodeAffinity": affinity}} if affinity else {})
 
 
 def _volumes(server: ModelServer, *, inspecting: bool) -> list[dict[str, Any]]:

@@ -70,7 +70,9 @@ def pod_disruption_budget(server: ModelServer) -> Manifest | None:
     if server.is_external or per_node or server.replicas < 2:
         return None
     spec = {
-        "maxUnavailable": 1,
+        # Not maxUnavailable: that is reckoned from the pods' controllers, and evictions fail while a former revision's
+        # pods still drain after their Deployment has gone.
+        "minAvailable": server.replicas - 1,
         "selector": {"matchLabels": {MODEL_SERVER_LABEL: server.name}},
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }

@@ -41,12 +41,19 @@ def pod_placement(server: ModelServer, site_label: str, gpu_resource: str | None
 
 def _affinity(server: ModelServer, site_label: str) -> dict[str, Any]:
     affinity = node_affinity(server, site_label)
-    if placement_mode(server) != "Pack":
+    kind = {"Pack": "podAffinity", "Spread": "podAntiAffinity"}.get(placement_mode(server))
+    if kind is None:
         return affinity
-    pods = dict(affinity.get("podAffinity") or {})
-    term = {"labelSelector": {"matchLabels": {MODEL_SERVER_LABEL: server.name}}, "topologyKey": _HOSTNAME}
+    pods = dict(affinity.get(kind) or {})
+    term: dict[str, Any] = {
+        "labelSelector": {"matchLabels": {MODEL_SERVER_LABEL: server.name}},
+        "topologyKey": _HOSTNAME,
+    }
+    if kind == "podAntiAffinity":
+        # The old pods of a rollout are about to leave and must not push new ones together.
+        term["matchLabelKeys"] = [REVISION_LABEL]
     pods[_PREFERRED] = [*(pods.get(_PREFERRED) or ()), {"podAffinityTerm": term, "weight": 100}]
-    return affinity | {"podAffinity": pods}
+    return affinity | {kind: pods}
 
 
 def _tolerations(server: ModelServer, placement: Placement, gpu_resource: str | None) -> list[dict[str, Any]]:
@@ -65,10 +72,11 @@ def _tolerations(server: ModelServer, placement: Placement, gpu_resource: str | 
 
 
 def _spread(server: ModelServer, site_label: str) -> list[dict[str, Any]]:
-    """Counted within one revision: the old pods of a rollout are about to leave and must not push new ones together.
+    """Over sites, within one revision; over nodes it is a wish for anti-affinity.
 
-    It is also the default, since the scheduler's own default tolerates a skew of 3 nodes and 5 zones: with two or three
-    replicas that is no spreading at all.
+    Not both as constraints: the scheduler passes over nodes that lack the label of any of them, and many clusters have
+    no zones. It is also the default, since the scheduler's own tolerates a skew of 3 nodes and 5 zones: with two or
+    three replicas that is no spreading at all.
     """
     if placement_mode(server) != "Spread":
         return []
@@ -77,8 +85,7 @@ def _spread(server: ModelServer, site_label: str) -> list[dict[str, Any]]:
             "labelSelector": {"matchLabels": {MODEL_SERVER_LABEL: server.name}},
             "matchLabelKeys": [REVISION_LABEL],
             "maxSkew": 1,
-            "topologyKey": key,
+            "topologyKey": site_label,
             "whenUnsatisfiable": "ScheduleAnyway",
         }
-        for key in dict.fromkeys((site_label, _HOSTNAME))
     ]

@@ -33,7 +33,8 @@ def events(parent: Manifest, before: ModelServerStatus, after: ModelServerStatus
         said.append(("Warning", new[READY].reason, new[READY].message))
     if not first and after.revision and after.revision != before.revision:
         said.append(("Normal", "RolledOut", f"Revision {after.revision} is rolled out."))
-    return [_event(parent, *words, now) for words in said]
+    # Ready and Stalled may say the same.
+    return [_event(parent, *words, now) for words in dict.fromkeys(said)]
 
 
 def _changed(old: Condition | None, new: Condition | None) -> bool:

@@ -17,12 +17,12 @@ _PERCENTILE = 0.9
 def cold_start(before: ColdStart | None, pods: Iterable[Manifest]) -> ColdStart | None:
     """The figures with pods that have become ready since; each counts once, and only if its engine never restarted."""
     samples = {sample.pod: sample for sample in (before.samples if before else ())}
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"])):
-        if pod["metadata"]["name"] not in samples and is_ready(pod):
-            sample = _sample(pod)
-            if sample:
-                samples[sample.pod] = sample
-    kept = tuple(samples.values())[-_SAMPLES:]
+    for pod in pods:
+        sample = _sample(pod) if pod["metadata"]["name"] not in samples and is_ready(pod) else None
+        if sample:
+            samples[sample.pod] = sample
+    # By when the pods were made, so that older ones which go on living never push newer ones out.
+    kept = tuple(sorted(samples.values(), key=lambda sample: (sample.created_at, sample.pod))[-_SAMPLES:])
     if not kept or (before and kept == before.samples):
         return before
     return ColdStart(
@@ -53,6 +53,7 @@ def _sample(pod: Manifest) -> ColdStartSample | None:
     download = _seconds(loading_from, loading_to) if loading_from and loading_to else 0
     return ColdStartSample(
         pod=pod["metadata"]["name"],
+        created_at=pod["metadata"]["creationTimestamp"],
         schedule=_seconds(made, scheduled),
         pull=max(0, _seconds(scheduled, started) - download),
         download=download,

@@ -13,6 +13,9 @@ from typing import Literal
 from agentfleet.planning.gpus import gpu_memory
 from agentfleet.planning.nodes import Demand, NodeView, mismatch, pods_in, takes_pods
 
+_LOOK_AGAIN = 60.0
+"""Seconds between looks whether a better profile has room."""
+
 Reason = Literal["ProfileFits", "WaitingForCapacity", "NoProfileFits", "NodesUnknown"]
 Held = Mapping[str, Mapping[str, int]]
 """By node, what the ModelServer's own pods have reserved there; part of the node's `used`."""
@@ -86,7 +89,9 @@ def choose(
     text = _room(running, options[running.index][1])
     if better:
         text += f" {next(iter(better))} is better and has room too: the pods move when it has lasted {dwell:g} s."
-    return _taken(running, judged, "ProfileFits", text, since=better, after=min(waits, default=None))
+    # What pods of others hold and free raises no event here.
+    looks = [_LOOK_AGAIN] if running.index else []
+    return _taken(running, judged, "ProfileFits", text, since=better, after=min([*waits, *looks], default=None))
 
 
 def _has_lasted(start: datetime, now: datetime, dwell: float) -> bool:

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from agentfleet.engines import ENGINES
+from agentfleet.engines.base import gpu_count
 from agentfleet.engines.sources import parse_source
 from agentfleet.manifests.loader import LOADER, inspect_job, load_job
 from agentfleet.manifests.service import cache_claim
 from agentfleet.objects import Key, Manifest, key_of
+from agentfleet.planning.demands import demand_of
 from agentfleet.planning.failures import Failure, loader_failure
-from agentfleet.planning.nodes import NodeView
+from agentfleet.planning.nodes import mismatch, takes_pods
 from agentfleet.planning.observed import Observed
 from agentfleet.resources.conditions import timestamp
 from agentfleet.resources.facts import ModelFacts
@@ -23,8 +26,11 @@ from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import SourceFacts
 from agentfleet.settings import Settings
 
-RETRY = timedelta(seconds=60)
-"""A failed Job is made anew this long after its failure."""
+RETRY = timedelta(minutes=30)
+"""A Job that has used up its tries is made anew so long after the last; a corrected spec makes another at once."""
+
+_AT_ONCE = 8
+"""Nodes that load at the same time: a fleet of sites must not all pull from one source at once."""
 
 _JOB_NAME = "batch.kubernetes.io/job-name"
 
@@ -48,6 +54,8 @@ class Loading:
 class Inspection:
     """The look at a source: what it found, or what has to happen first."""
 
+    job: str
+    """Name of its Job."""
     source: SourceFacts | None = None
     loading: Loading = field(default_factory=Loading)
 
@@ -55,15 +63,15 @@ class Inspection:
 def inspection(server: ModelServer, observed: Observed, settings: Settings, occasion: str, now: datetime) -> Inspection:
     """Have the source looked at once per `occasion`; the facts as soon as they are there."""
     job = inspect_job(server, settings, occasion)
-    live = _live(job, observed)
+    name, live = job["metadata"]["name"], _live(job, observed)
     if live is not None and _succeeded(live):
         for pod in _pods(job, observed):
             source = source_found(server, pod.get("status", {}).get("containerStatuses", ()), now)
             if source:
-                return Inspection(source=source)
+                return Inspection(name, source=source)
         # Its pod is gone, and with it what it found.
-        return Inspection(loading=Loading(delete=((key_of(job), live["metadata"]["uid"]),), done=False))
-    return Inspection(loading=_progress([job], observed, now))
+        return Inspection(name, loading=Loading(delete=((key_of(job), live["metadata"]["uid"]),), done=False))
+    return Inspection(name, loading=_progress([job], observed, now))
 
 
 def loading(server: ModelServer, observed: Observed, settings: Settings, now: datetime) -> Loading:
@@ -87,7 +95,7 @@ def _claim_jobs(server: ModelServer, settings: Settings) -> Iterable[Manifest]:
 
 
 def _node_progress(server: ModelServer, observed: Observed, settings: Settings, now: datetime) -> Loading:
-    """One Job for each node that the placement allows; pods need not wait for more than the first of them.
+    """One Job for each node that pods may run on; they need not wait for more than the first of them.
 
     A pod checks and fills its node's folder by itself, so a site with a thin line or a full disk must hold up no other.
     The Job of a node that is away stays as it is: its return is no reason to load again.
@@ -95,9 +103,13 @@ def _node_progress(server: ModelServer, observed: Observed, settings: Settings, 
     cache = server.spec.cache
     if cache is None or not cache.preload or not parse_source(server.model.uri).downloaded:
         return Loading(delete=_stale([], observed))
-    nodes = list(_nodes(server, observed, settings))
+    demand = demand_of(server, settings.site_label, gpus=gpu_count(ENGINES[server.spec.engine], server))
+    nodes = [node for node in observed.nodes or () if mismatch(node, demand) is None]
     jobs = [load_job(server, settings, node.name) for node in nodes]
-    at_work = [job for job, node in zip(jobs, nodes, strict=True) if _is_there(node) or _live(job, observed)]
+    begun = [job for job in jobs if _live(job, observed)]
+    unfinished = sum(not _succeeded(live) for job in begun if (live := _live(job, observed)))
+    missing = [job for job, node in zip(jobs, nodes, strict=True) if takes_pods(node, demand) and job not in begun]
+    at_work = [*begun, *missing[: max(0, _AT_ONCE - unfinished)]]
     progress = _progress(at_work, observed, now)
     filled = not at_work or any(_succeeded(live) for job in jobs if (live := _live(job, observed)))
     return replace(
@@ -107,21 +119,6 @@ def _node_progress(server: ModelServer, observed: Observed, settings: Settings, 
         notes=(progress.failure.message,) if filled and progress.failure else (),
         failure=None if filled else progress.failure,
     )
-
-
-def _nodes(server: ModelServer, observed: Observed, settings: Settings) -> Iterable[NodeView]:
-    """Nodes that the placement allows; none where nodes are not watched, and pods then load for themselves."""
-    placement = server.spec.placement
-    wanted = dict(placement.node_selector or {}) if placement else {}
-    sites = placement.sites if placement else ()
-    for node in observed.nodes or ():
-        fits = all(node.labels.get(name) == value for name, value in wanted.items())
-        if fits and (not sites or node.labels.get(settings.site_label) in sites):
-            yield node
-
-
-def _is_there(node: NodeView) -> bool:
-    return node.ready and node.schedulable
 
 
 def _progress(jobs: list[Manifest], observed: Observed, now: datetime) -> Loading:
@@ -174,8 +171,10 @@ def _failed_at(job: Manifest) -> datetime | None:
 
 
 def _pods(job: Manifest, observed: Observed) -> list[Manifest]:
+    """The pods of a Job's tries, the last one first."""
     name = job["metadata"]["name"]
-    return [pod for pod in observed.loader_pods if pod["metadata"].get("labels", {}).get(_JOB_NAME) == name]
+    found = [pod for pod in observed.loader_pods if pod["metadata"].get("labels", {}).get(_JOB_NAME) == name]
+    return sorted(found, key=lambda pod: str(pod["metadata"].get("creationTimestamp")), reverse=True)
 
 
 def _why(job: Manifest, observed: Observed) -> Failure:

@@ -12,6 +12,9 @@ from agentfleet.planning.observed import Observed
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus, ServedModel, SourceFacts
 
+MOST_MODELS = 64
+"""Models that status names; as many as its schema takes."""
+
 _ORDER = ("Failed", "Pending", "Downloading", "Verifying", "Loading", "Ready")
 
 
@@ -26,7 +29,9 @@ def served_models(
             if held is None or _ORDER.index(model.state) > _ORDER.index(held.state):
                 best[model.name] = model
     if best:
-        return tuple(best[name] for name in sorted(best))
+        # An endpoint may list hundreds; the model that is asked for is always among those that are shown.
+        shown = sorted(best, key=lambda name: (name != server.model_name, name))[:MOST_MODELS]
+        return tuple(best[name] for name in sorted(shown))
     if before.models and before.revision == revision:
         return before.models
     return (ServedModel(name=server.model_name, state="Pending"),)

@@ -35,7 +35,8 @@ class NodeView:
         """What nobody but the holder of `own` has reserved."""
         mine = own or {}
         return {
-            name: max(0, amount - self.used.get(name, 0) + mine.get(name, 0))
+            # What is known of others' use may be older than what is known of one's own.
+            name: min(amount, max(0, amount - self.used.get(name, 0) + mine.get(name, 0)))
             for name, amount in self.allocatable.items()
         }
 

@@ -18,7 +18,7 @@ from agentfleet.planning.failures import Failure
 from agentfleet.planning.loading import Loading, inspection, loading
 from agentfleet.planning.nodes import pod_requests, total
 from agentfleet.planning.observed import Observed
-from agentfleet.planning.resolve import Resolution, Situation, resolve
+from agentfleet.planning.resolve import Basis, Resolution, Situation, resolve
 from agentfleet.planning.updates import FIRST, check_schedule, next_look, occasion
 from agentfleet.resources.conditions import timestamp
 from agentfleet.resources.modelserver import ModelServer
@@ -57,15 +57,15 @@ def prepare(
     check_schedule(asked)
     known = {asked.model.uri, *(variant.uri for variant in asked.model.variants)}
     sources = {source.uri: source for source in before.sources if source.uri in known}
-    work, failure = _NOTHING, None
+    work, failure, looking = _NOTHING, None, ""
     # Each look at a source can lead to another profile with another source, once for each.
     for _ in range(_MOST_SOURCES):
-        found = resolve(asked, _situation(before, observed, sources, now), settings)
+        found = resolve(asked, _situation(asked.generation, before, observed, sources, now), settings)
         due, subject = _due(asked, found, sources, now)
         if due is None:
             break
         look = inspection(subject, observed, settings, due, now)
-        work, failure = look.loading, look.loading.failure
+        work, failure, looking = look.loading, look.loading.failure, look.job
         if look.source is None:
             break
         sources[look.source.uri] = look.source
@@ -79,12 +79,8 @@ def prepare(
         server=found.server,
         status=status,
         apply=(*_policy(found.server, (*work.apply, *fill.apply), settings), *work.apply, *fill.apply),
-        # Kept until what they found is in status.
-        delete=(
-            *work.delete,
-            *fill.delete,
-            *(_looked(observed) if due is None and not blocked and known_before else ()),
-        ),
+        # Looks are kept until what they found is in status.
+        delete=(*work.delete, *fill.delete, *(_looked(observed, looking) if known_before else ())),
         blocked="The model's files are being read." if blocked else _what_fills(found.server, fill, observed, settings),
         failure=failure if blocked else fill.failure,
         after=_soonest(found.after, next_look(asked, now)),
@@ -98,9 +94,10 @@ def _policy(server: ModelServer, made: Sequence[Manifest], settings: Settings) -
         yield policy
 
 
-def _looked(observed: Observed) -> list[tuple[Key, str]]:
+def _looked(observed: Observed, looking: str) -> list[tuple[Key, str]]:
     """Jobs of former looks, whatever came of them."""
-    jobs = [job for job in observed.jobs if "-model-inspect-" in job["metadata"]["name"]]
+    named = [(job["metadata"]["name"], job) for job in observed.jobs]
+    jobs = [job for name, job in named if "-model-inspect-" in name and name != looking]
     return [(key_of(job), job["metadata"]["uid"]) for job in jobs]
 
 
@@ -109,7 +106,8 @@ def needs_nodes(asked: ModelServer) -> bool:
     cache, parallelism = asked.spec.cache, asked.spec.parallelism
     auto = parallelism is not None and "Auto" in (parallelism.tensor, parallelism.pipeline)
     preload = cache is not None and cache.type == "HostPath" and bool(cache.preload)
-    return bool(asked.spec.profiles) or auto or preload or asked.spec.scenario is not None
+    staged = parallelism is not None and parallelism.nodes is None and parallelism.pipeline not in (None, 1)
+    return bool(asked.spec.profiles) or auto or staged or preload or asked.spec.scenario is not None
 
 
 def _due(
@@ -123,14 +121,22 @@ def _due(
     return occasion(asked, sources.get(asked.model.uri), now), asked
 
 
+def _settled(generation: int, before: ModelServerStatus) -> Basis | None:
+    """What the plan of this generation was reckoned with, once its pods have been rolled out or are on their way."""
+    if before.plan is None or before.revision is None or before.observed_generation != generation:
+        return None
+    return Basis(before.plan.gpu_memory_bytes, before.plan.gpus_per_node)
+
+
 def _situation(
-    before: ModelServerStatus, observed: Observed, sources: Mapping[str, SourceFacts], now: datetime
+    generation: int, before: ModelServerStatus, observed: Observed, sources: Mapping[str, SourceFacts], now: datetime
 ) -> Situation:
     return Situation(
         now=now,
         nodes=observed.nodes,
         sources=sources,
         profile=before.profile,
+        settled=_settled(generation, before),
         better={name: datetime.fromisoformat(since) for name, since in (before.better_profiles or {}).items()},
         held=_held(observed),
     )
@@ -146,7 +152,7 @@ def _held(observed: Observed) -> dict[str, dict[str, int]]:
     for pod in (*observed.pods, *observed.workers):
         node = pod.get("spec", {}).get("nodeName")
         template = templates.get(pod["metadata"].get("labels", {}).get(REVISION_LABEL))
-        if node and template:
+        if node and template and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
             held[node] = total([held.get(node, {}), pod_requests(template)])
     return held
 

@@ -43,7 +43,9 @@ def candidates(server: ModelServer, settings: Settings) -> tuple[Candidate, ...]
         if profile is None:
             legal = ", ".join(sorted(settings.profiles)) or "none"
             raise InvalidSpec("NoSuchProfile", f"profile {name} is not in the operator's settings; those are: {legal}.")
-        forms = list(_forms(name, with_profile(server, profile), server, profile))
+        merged = with_profile(server, profile)
+        _check_gpus(name, merged)
+        forms = list(_forms(name, merged, server, profile))
         found += forms
         if not forms:
             problems.append(f"profile {name} runs engine {profile.engine}, for which model.variants has nothing")
@@ -116,9 +118,28 @@ def _memory(server: ModelServer, profile: Profile | None) -> int | None:
         return quantity_value(profile.memory)
     gpu = server.spec.gpu
     if gpu and gpu.memory and gpu.count != 0:
-        return quantity_value(gpu.memory) * (gpu.count or 1)
+        tensor, pipeline = _sizes(server)
+        return quantity_value(gpu.memory) * (gpu.count or tensor * pipeline)
     limits = (server.spec.resources.limits if server.spec.resources else None) or {}
     return quantity_value(limits["memory"]) if "memory" in limits and gpu and gpu.count == 0 else None
+
+
+def _sizes(server: ModelServer) -> tuple[int, int]:
+    """Parallel sizes as far as they are numbers."""
+    parallelism = server.spec.parallelism
+    tensor, pipeline = (parallelism.tensor, parallelism.pipeline) if parallelism else (None, None)
+    return (tensor if isinstance(tensor, int) else 1), (pipeline if isinstance(pipeline, int) else 1)
+
+
+def _check_gpus(name: str, server: ModelServer) -> None:
+    """What the API server checks of a spec alone, for a spec with its profile."""
+    tensor, pipeline = _sizes(server)
+    count = server.spec.gpu.count if server.spec.gpu else None
+    if server.spec.engine == "VLLM" and count and count < tensor * pipeline:
+        raise InvalidSpec(
+            "BadParallelism",
+            f"profile {name}: gpu.count is {count}, but parallelism.tensor × pipeline is {tensor * pipeline}.",
+        )
 
 
 def _merged(own: _Part | None, profiles: _Part | None) -> _Part | None:

@@ -35,6 +35,15 @@ _MOST_NOTES = 32
 
 
 @dataclass(frozen=True)
+class Basis:
+    """The hardware that sizes are reckoned with; None is unknown."""
+
+    gpu_memory: int | None = None
+    """Bytes of one GPU."""
+    gpus_per_node: int | None = None
+
+
+@dataclass(frozen=True)
 class Situation:
     """What resolving looks at besides spec and settings. None and absent are unknown."""
 
@@ -46,6 +55,8 @@ class Situation:
     """The profile that runs now."""
     better: Mapping[str, datetime] = field(default_factory=dict)
     """Better profiles that had room at the last look, and since when."""
+    settled: Basis | None = None
+    """What the sizes of this very spec were reckoned with before; None while it is new."""
     held: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Node → what the server's own pods hold there."""
 
@@ -73,6 +84,7 @@ class _Sized:
     notes: tuple[str, ...]
     unknown: bool
     """The model's files have to be read first."""
+    basis: Basis
 
 
 def resolve(server: ModelServer, situation: Situation, settings: Settings) -> Resolution:
@@ -133,22 +145,39 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
     server = candidate.server
     source = situation.sources.get(server.model.uri)
     facts = _facts(server, source)
-    unknown = facts is None and needs_facts(server)
+    # Files that were read and tell nothing are no reason to read them again.
+    unknown = source is None and needs_facts(server)
     server, notes = with_scenario(_pinned(server, source), facts)
     notes = (*candidate.notes, *notes)
+    basis = _basis(candidate, server, situation, settings)
     if facts is None:
-        return _Sized(candidate, _with_numbers(server), None, notes, unknown)
+        untold = () if source is None else ("The model's files do not tell its shape: give it in model.facts.",)
+        server = _with_nodes(_with_numbers(server), basis)
+        return _Sized(candidate, server, None, (*notes, *untold), unknown, basis)
     # Facts that came along with a download judge and change nothing: what runs, runs.
     informative = server.model.facts is None and not needs_facts(candidate.server)
     try:
-        sizing = size(_request(server, facts, situation, settings, firm=_names_its_length(candidate.server)))
+        sizing = size(_request(server, facts, basis, firm=_names_its_length(candidate.server)))
     except InvalidSpec as error:
         if informative:
-            return _Sized(candidate, _with_numbers(server), None, (*notes, error.message), unknown)
+            return _Sized(candidate, _with_numbers(server), None, (*notes, error.message), unknown, basis)
         raise
     if informative:
-        return _Sized(candidate, _with_numbers(server), sizing, (*notes, *sizing.explanation), unknown)
-    return _Sized(candidate, _with_sizing(server, sizing), sizing, (*notes, *sizing.explanation), unknown)
+        return _Sized(candidate, _with_numbers(server), sizing, (*notes, *sizing.explanation), unknown, basis)
+    return _Sized(candidate, _with_sizing(server, sizing), sizing, (*notes, *sizing.explanation), unknown, basis)
+
+
+def _basis(candidate: Candidate, server: ModelServer, situation: Situation, settings: Settings) -> Basis:
+    """What the sizes are reckoned with. It is settled when a spec or its profile is new and then kept: a node that comes
+    or goes must not lay out anew, or refuse, what runs."""
+    if situation.settled is not None and candidate.profile == situation.profile:
+        return situation.settled
+    demand = _demand(_with_numbers(server), settings)
+    given = server.spec.gpu.memory if server.spec.gpu else None
+    return Basis(
+        gpu_memory=quantity_value(given) if given else gpu_memory_of(situation.nodes, demand),
+        gpus_per_node=gpus_per_node(situation.nodes, demand),
+    )
 
 
 def needs_facts(server: ModelServer) -> bool:
@@ -186,22 +215,17 @@ def _names_its_length(server: ModelServer) -> bool:
     return server.spec.scenario is None or (server.spec.vllm is not None and server.spec.vllm.max_model_len is not None)
 
 
-def _request(
-    server: ModelServer, facts: ModelFacts, situation: Situation, settings: Settings, *, firm: bool
-) -> SizingRequest:
+def _request(server: ModelServer, facts: ModelFacts, basis: Basis, *, firm: bool) -> SizingRequest:
     spec = server.spec
     parallelism = spec.parallelism or Parallelism()
     options = spec.vllm or VLLMOptions()
-    demand = _demand(_with_numbers(server), settings)
     count = spec.gpu.count if spec.gpu else None
     context, slots = _context(server)
     return SizingRequest(
         facts=facts,
         engine=spec.engine,  # type: ignore[arg-type]  # external engines are not resolved
-        gpu_memory_bytes=quantity_value(spec.gpu.memory)
-        if spec.gpu and spec.gpu.memory
-        else gpu_memory_of(situation.nodes, demand),
-        gpus_per_node=gpus_per_node(situation.nodes, demand),
+        gpu_memory_bytes=basis.gpu_memory,
+        gpus_per_node=basis.gpus_per_node,
         max_gpus=count if count is not None else (None if ENGINES[spec.engine].gpus_by_default or spec.gpu else 0),
         tensor=parallelism.tensor or 1,
         pipeline=parallelism.pipeline or 1,
@@ -234,6 +258,17 @@ def _with_numbers(server: ModelServer) -> ModelServer:
         return server
     update = {name: 1 for name in ("tensor", "pipeline") if getattr(parallelism, name) == "Auto"}
     return _with(server, parallelism=parallelism.model_copy(update=update))
+
+
+def _with_nodes(server: ModelServer, basis: Basis) -> ModelServer:
+    """One stage of a pipeline on each node where no node has the GPUs for all of them."""
+    parallelism = server.spec.parallelism
+    if parallelism is None or parallelism.nodes is not None or basis.gpus_per_node is None:
+        return server
+    tensor, pipeline = parallel_sizes(server)
+    if tensor * pipeline <= basis.gpus_per_node:
+        return server
+    return _with(server, parallelism=parallelism.model_copy(update={"nodes": pipeline}))
 
 
 def _with_sizing(server: ModelServer, sizing: Sizing) -> ModelServer:
@@ -270,6 +305,8 @@ def _plan(sized: _Sized, notes: tuple[str, ...]) -> SizePlan:
         tensor=tensor if vllm else None,
         pipeline=pipeline if vllm else None,
         nodes=node_count(server),
+        gpu_memory_bytes=sized.basis.gpu_memory,
+        gpus_per_node=sized.basis.gpus_per_node,
         weights_bytes=sizing.weights_bytes if sizing else None,
         kv_cache_tokens=sizing.kv_cache_tokens if sizing else None,
         explanation=tuple(explanation[:_MOST_NOTES]),

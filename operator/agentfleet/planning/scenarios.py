@@ -4,6 +4,7 @@ The table is the whole of it; what cannot be done as the table says is done othe
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from agentfleet.planning.parallel import legal_tensor_sizes
 from agentfleet.resources.engine_options import Speculative, StructuredOutputs, VLLMOptions
@@ -68,7 +69,7 @@ def with_scenario(server: ModelServer, facts: ModelFacts | None) -> tuple[ModelS
 
 def _explicit(name: str, scenario: Scenario, server: ModelServer, given: VLLMOptions) -> list[str]:
     """Settings of the table that the spec overrides."""
-    table = {
+    table: dict[str, tuple[Any, Any]] = {
         "gpuMemoryUtilizationPercent": (scenario.memory_percent, given.gpu_memory_utilization_percent),
         "maxModelLen": (scenario.context, given.max_model_len),
         "maxNumSeqs": (scenario.sequences, given.max_num_seqs),
@@ -77,8 +78,17 @@ def _explicit(name: str, scenario: Scenario, server: ModelServer, given: VLLMOpt
         "chunkedPrefill": (scenario.chunked_prefill, given.chunked_prefill),
         "quantization": (scenario.quantization, given.quantization),
     }
+    sizes = server.spec.parallelism or Parallelism()
+    table = {f"vllm.{field}": pair for field, pair in table.items()} | {
+        "parallelism.tensor": (scenario.tensor, sizes.tensor),
+        "parallelism.pipeline": (scenario.pipeline, sizes.pipeline),
+        "vllm.structuredOutputs.backend": (
+            scenario.structured_outputs,
+            given.structured_outputs.backend if given.structured_outputs else None,
+        ),
+    }
     return [
-        f"vllm.{field} is {value} as the spec says, not {wanted} as scenario {name} would have it."
+        f"{field} is {value} as it is set, not {wanted} as scenario {name} would have it."
         for field, (wanted, value) in table.items()
         if value is not None and wanted is not None and value != wanted
     ]

@@ -89,7 +89,7 @@ HINTS: dict[str, str] = {
     "LeaderWorkerSetMissing": "Install LeaderWorkerSet (sigs.k8s.io/lws), or keep a replica on one node.",
     "PreparingModel": "",
     "WarmUpFailed": "The engine does not answer a first request; see model.task and the engine's log.",
-    "EndpointRefused": "Loopback, link-local and the API server's addresses are never probed; correct external.url.",
+    "EndpointRefused": "Node, metadata, API server and denied addresses, redirects and public http:// are refused.",
     "EndpointUnreachable": "Check external.url, and that the namespace's pods may reach it.",
     "EndpointUnauthorized": "Check the key `apiKey` of the Secret in external.auth.secretName.",
     "TLSFailed": "Check the server's certificate, or name its authority in auth.caBundle.",

@@ -125,7 +125,7 @@ class LlamaCppOptions(Contract):
 
     projector: Annotated[str, Field(max_length=512, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_./]*[.]gguf$")] | None = None
     """File of the multimodal projector, relative to the model's folder, such as mmproj.gguf (--mmproj); for task
-    Vision. Default: none."""
+    Vision with a pvc:// or file:// source. Default: none."""
 
 
 class OllamaOptions(Contract):

@@ -53,7 +53,8 @@ class External(Contract):
     """Credentials. Default: none."""
 
     location: Literal["Edge", "Cluster", "Cloud"] | None = None
-    """Where the endpoint is, for routes' privacy rules: Edge, Cluster or Cloud. Default: Cloud, the most careful."""
+    """Where the endpoint is, for the privacy rules of routes (AgentRoute), the
+    only ones that read it: Edge, Cluster or Cloud. Default: Cloud, the most careful."""
 
     discover: bool | None = None
     """List all models that the endpoint serves in status.models. Default: true without model, else false."""

@@ -60,9 +60,9 @@ class ModelAuth(Contract):
     """Credentials and place of a model source."""
 
     secret_name: DnsName | None = None
-    """Secret in the same namespace; only the loader sees it. Its keys: `token` for hf; `accessKeyId`,
-    `secretAccessKey`, `sessionToken`, `region` for s3; `serviceAccountKey` (JSON) for gs; `username` and `password`, or
-    `.dockerconfigjson`, for oci; `token`, or `username` and `password`, for https."""
+    """Secret in the same namespace; only the loader sees it, and with adapters the sidecar. Its keys: `token` for hf;
+    `accessKeyId`, `secretAccessKey`, `sessionToken`, `region` for s3; `serviceAccountKey` (JSON) for gs; `username` and
+    `password`, or `.dockerconfigjson`, for oci; `token`, or `username` and `password`, for https."""
 
     endpoint: Annotated[str, Field(max_length=512, pattern=r"^https?://[^\s\"'#\\%{}]+$")] | None = None
     """Address of a mirror of the hub or of an object store of one's own, such as https://hub.example.com.
@@ -163,7 +163,7 @@ class Model(Contract):
 
     variants: Annotated[tuple[Variant, ...], map_list("name", max_items=8)]
     """Other forms of the same model. A hardware profile with another engine, or with less memory than the model needs,
-    takes the first variant that fits it. Where none says what memory it needs, the one whose file name tells the
+    takes the first variant that fits it; without profiles there is nothing to choose. Where none says what memory it needs, the one whose file name tells the
     quantization that suits the profile's memory goes first: Q2_K below 1 GB, Q4_K_M below 2, Q5_K_M below 6, else
     Q8_0."""
 

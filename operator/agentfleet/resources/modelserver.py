@@ -60,8 +60,10 @@ class Expose(Contract):
     """Who may use the endpoint."""
 
     api_key_secret_name: DnsName | None = None
-    """Secret whose key `apiKey` clients must send as a Bearer token; VLLM and LlamaCpp check it. Default: no key;
-    the NetworkPolicy alone limits who reaches the pods."""
+    """Secret whose key `apiKey` clients must send as a Bearer token. LlamaCpp asks for it everywhere but at its health;
+    VLLM only under /v1, while its /invocations answers without it: there the NetworkPolicy has to keep strangers out.
+    To rotate the key name another Secret, and the pods are rolled.
+    Default: no key; the NetworkPolicy alone limits who reaches the pods."""
 
 
 class NamespaceSelector(Contract):
@@ -191,7 +193,8 @@ NAME_RULE = (
 
 
 class ModelServer(Contract):
-    """A model served by an inference engine (vLLM, llama.cpp or Ollama) as pods behind one address.
+    """A model served by an inference engine (vLLM, llama.cpp or Ollama) as pods behind one address, or by an endpoint
+    outside the cluster (Foundry Local, or any that speaks OpenAI's API) that is watched.
 
     Clients use status.url, an OpenAI-compatible endpoint inside the cluster.
     """

@@ -87,6 +87,11 @@ SPEC_RULES: list[tuple[str | None, ...]] = [
     ),
     ("!has(self.profile) || !has(self.profiles)", "set profile or profiles, not both", ".profile"),
     (
+        "!has(self.model) || !has(self.model.variants) || has(self.profile) || has(self.profiles)",
+        "model.variants are chosen by hardware profiles: set profile or profiles",
+        ".model.variants",
+    ),
+    (
         "!has(self.adapters) || self.engine == 'VLLM'",
         "adapters are for engine VLLM",
         ".adapters",
@@ -123,6 +128,23 @@ SPEC_RULES: list[tuple[str | None, ...]] = [
         " || (has(self.llamaCpp) && has(self.llamaCpp.projector))",
         "task Vision with engine LlamaCpp needs llamaCpp.projector",
         ".model.task",
+    ),
+    (
+        "!has(self.llamaCpp) || !has(self.llamaCpp.projector) || !has(self.model)"
+        " || self.model.uri.matches('^(pvc|file)://')",
+        "llamaCpp.projector lies beside the model: use a pvc:// or file:// source, since a download brings one file",
+        ".llamaCpp.projector",
+    ),
+    (
+        "self.engine != 'Ollama' || !has(self.cache) || !has(self.cache.preload)",
+        "Ollama pulls its models itself when a pod starts; cache.preload is for other engines",
+        ".cache.preload",
+    ),
+    (
+        "self.engine != 'Ollama' || !has(self.cache) || !has(self.cache.size)"
+        " || self.cache.type in ['Ephemeral', 'PersistentVolume']",
+        "Ollama keeps what it has pulled: cache.size makes no room in a HostPath or ExistingClaim for it",
+        ".cache.size",
     ),
     (
         "!has(self.parallelism) || !has(self.parallelism.nodes) || !has(self.parallelism.pipeline)"

@@ -54,6 +54,12 @@ class SizePlan(Contract):
     nodes: Annotated[int, Field(ge=1)] | None = None
     """Nodes that one replica spans."""
 
+    gpu_memory_bytes: Annotated[int, Field(ge=0)] | None = None
+    """Memory of one GPU that this was reckoned with; kept until spec or profile change, whatever nodes come."""
+
+    gpus_per_node: Annotated[int, Field(ge=0)] | None = None
+    """GPUs of a node that this was reckoned with; kept likewise."""
+
     weights_bytes: Annotated[int, Field(ge=0)] | None = None
     """Size of the weights, where it is known."""
 
@@ -88,6 +94,9 @@ class ColdStartSample(Contract):
 
     pod: Annotated[str, Field(max_length=253)]
     """Name of the pod."""
+
+    created_at: Annotated[str, Field(max_length=64)]
+    """When it was made, RFC 3339 in UTC."""
 
     schedule: Annotated[int, Field(ge=0)]
     """From its making to a node."""

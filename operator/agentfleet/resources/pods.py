@@ -65,19 +65,26 @@ class File(Contract):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!self.path.matches('^/(models|tmp|dev|cache|state)(/.*)?$')",
-                "path must not lie under /models, /tmp, /dev, /cache or /state, which are volumes of the pod",
+                "!self.path.matches('^/(models|tmp|dev|cache|state|adapters|etc/agentfleet|var/run/agentfleet)(/.*)?$')",
+                "path must not lie under /models, /tmp, /dev, /cache, /state, /adapters, /etc/agentfleet or /var/run/agentfleet,"
+                " which are volumes of the pod",
                 ".path",
-                showing("path must not lie under /models, /tmp, /dev, /cache or /state", "self.path"),
+                showing("path must not lie under a volume of the pod, such as /models or /tmp", "self.path"),
             ),
         )
     )
 
     path: AbsolutePath
-    """Absolute path in the engine container. Must not lie under /models, /tmp, /dev, /cache or /state."""
+    """Absolute path in the engine container. Must not lie under /models, /tmp, /dev, /cache, /state, /adapters,
+    /etc/agentfleet or /var/run/agentfleet."""
 
     content: Annotated[str, Field(max_length=65536)]
     """Content of the file; at most 65536 characters. Not for secrets: it is kept in a ConfigMap."""
+
+
+_IS_GPU = (
+    "k.contains('/gpu') || k.startsWith('nvidia.com/') || k.startsWith('amd.com/') || k.startsWith('gpu.intel.com/')"
+)
 
 
 class Resources(Contract):
@@ -86,8 +93,12 @@ class Resources(Contract):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!has(self.limits) || !self.limits.exists(k, k.contains('/gpu'))",
+                f"!has(self.limits) || !self.limits.exists(k, {_IS_GPU})",
                 "GPUs are set in spec.gpu (resource and count), not in resources.limits",
+            ),
+            (
+                f"!has(self.requests) || !self.requests.exists(k, {_IS_GPU})",
+                "GPUs are set in spec.gpu (resource and count), not in resources.requests",
             ),
         )
     )
