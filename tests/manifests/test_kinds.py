@@ -33,7 +33,7 @@ def test_the_kind_follows_from_placement_and_nodes() -> None:
 
 def test_no_two_kinds_share_a_revision() -> None:
     """With a podTemplate that says all of placement, the templates of two modes are the same."""
-    template = {"spec": {"topologySpreadConstraints": []}}
+    template = {"spec": {"affinity": None, "topologySpreadConstraints": []}}
     asked = [server(podTemplate=template, placement={"mode": mode}) for mode in ("Spread", "PerNode")]
     templates = [workload(each, SETTINGS).template for each in asked]
     assert templates[0] == templates[1]

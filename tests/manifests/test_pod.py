@@ -80,7 +80,7 @@ def test_placement() -> None:
     sites = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["store-1", "store-2"]}
     required = body["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert [term["matchExpressions"][-1] for term in required["nodeSelectorTerms"]] == [sites, sites]
-    assert body["affinity"]["podAntiAffinity"] == {"x": 1}
+    assert body["affinity"]["podAntiAffinity"]["x"] == 1
     assert (body["nodeSelector"], body["priorityClassName"], body["schedulerName"]) == (
         {"disk": "ssd"},
         "high",

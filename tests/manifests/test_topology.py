@@ -30,11 +30,12 @@ def constraint(key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("placement", [{}, {"mode": "Spread"}, {"nodeSelector": {}}])
 def test_pods_spread_over_sites_and_nodes_unless_told_otherwise(placement: dict[str, Any]) -> None:
-    assert placed(**placement) == {"topologySpreadConstraints": [constraint(SITE), constraint(HOSTNAME)]}
-
-
-def test_where_a_node_is_a_site_one_constraint_does() -> None:
-    assert placed(label=HOSTNAME) == {"topologySpreadConstraints": [constraint(HOSTNAME)]}
+    """Over nodes by anti-affinity: the scheduler passes over nodes that lack the label of any one constraint."""
+    apart = {"labelSelector": SELECTOR, "matchLabelKeys": ["agentfleet.dev/revision"], "topologyKey": HOSTNAME}
+    assert placed(**placement) == {
+        "affinity": {"podAntiAffinity": {PREFERRED: [{"podAffinityTerm": apart, "weight": 100}]}},
+        "topologySpreadConstraints": [constraint(SITE)],
+    }
 
 
 def test_packed_pods_prefer_each_others_nodes() -> None:

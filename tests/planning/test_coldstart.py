@@ -73,3 +73,11 @@ def test_the_ninetieth_percentile_of_the_last_ten() -> None:
     assert found is not None
     assert [sample.pod for sample in found.samples] == [f"pod-{index:02}" for index in range(2, 12)]
     assert found.load == 40, "of 32 to 41 seconds"
+
+
+def test_more_pods_than_samples_write_the_same_again_and_again() -> None:
+    pods = [pod(f"pod-{index:02}", made=0) for index in range(14)]
+    found = cold_start(None, pods)
+    assert found is not None
+    assert len(found.samples) == 10
+    assert cold_start(found, pods) is found

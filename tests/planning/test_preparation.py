@@ -107,10 +107,10 @@ def test_a_source_that_cannot_be_read_says_why_and_is_tried_again(reason: str) -
     cluster = Cluster()
     (name,) = cluster.take(look(cluster, scenario="Staging"))
     cluster.end(name, {"reason": reason, "message": "no."}, code=1)
-    failed = look(cluster, scenario="Staging", now=NOW + timedelta(seconds=59))
+    failed = look(cluster, scenario="Staging", now=NOW + timedelta(minutes=29))
     assert failed.failure is not None
     assert (failed.failure.reason, failed.delete, failed.apply) == (reason, (), ())
-    again = look(cluster, scenario="Staging", now=NOW + timedelta(seconds=60))
+    again = look(cluster, scenario="Staging", now=NOW + timedelta(minutes=30))
     assert [key.name for key, _ in again.delete] == [name]
 
 
@@ -168,27 +168,74 @@ def test_an_upgrade_of_the_operator_loads_nothing_again() -> None:
     assert found.blocked is None
 
 
+GPU = {"nvidia.com/gpu": 1}
 HOST = {"type": "HostPath", "path": "/var/lib/agentfleet/cache", "preload": True}
 
 
 def test_each_node_that_fits_is_filled() -> None:
     cluster = Cluster()
     zone = "topology.kubernetes.io/zone"
+    taint = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}
     cluster.nodes = (
-        NodeView("a", {zone: "store-1"}),
-        NodeView("b", {zone: "store-2"}),
-        NodeView("c", {zone: "store-1"}, ready=False),
+        NodeView("a", {zone: "store-1"}, GPU, taints=(taint,)),
+        NodeView("b", {zone: "store-2"}, GPU),
+        NodeView("c", {zone: "store-1"}, GPU, ready=False),
+        NodeView("no-gpu", {zone: "store-1"}),
+        NodeView("tainted", {zone: "store-1"}, GPU, taints=({"key": "control-plane", "effect": "NoSchedule"},)),
     )
     found = look(cluster, cache=HOST, placement={"sites": ["store-1"]})
     (job,) = found.apply
-    term = job["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
-    assert '"values": ["a"]' in json.dumps(term)
+    body = job["spec"]["template"]["spec"]
+    (term,) = body["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchFields"] == [{"key": "metadata.name", "operator": "In", "values": ["a"]}]
+    assert term["matchExpressions"] == [{"key": zone, "operator": "In", "values": ["store-1"]}]
+    assert body["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     assert len(look(cluster, cache=HOST).apply) == 2
+
+
+def test_not_all_nodes_load_at_once() -> None:
+    cluster = Cluster()
+    cluster.nodes = tuple(NodeView(f"n{index:02}", {}, GPU) for index in range(20))
+    first = cluster.take(look(cluster, cache=HOST))
+    assert len(first) == 8
+    assert cluster.take(look(cluster, cache=HOST)) == []
+    cluster.end(first[0], {})
+    assert len(cluster.take(look(cluster, cache=HOST))) == 1
+
+
+def test_a_claim_is_filled_where_pods_can_use_it() -> None:
+    placement = {"sites": ["store-1"], "nodeSelector": {"disk": "nvme"}, "schedulerName": "mine"}
+    (_, job) = look(Cluster(), cache=CLAIM, placement=placement).apply
+    body = job["spec"]["template"]["spec"]
+    assert "store-1" in json.dumps(body["affinity"])
+    assert (body["nodeSelector"], body["schedulerName"]) == ({"disk": "nvme"}, "mine")
+    assert body["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+@pytest.mark.parametrize(
+    "corrected", [{"placement": {"nodeSelector": {"disk": "ssd"}}}, {"imagePullSecrets": [{"name": "ours"}]}]
+)
+def test_a_job_that_could_not_run_gives_way_to_a_corrected_one(corrected: dict[str, Any]) -> None:
+    cluster = Cluster()
+    (_, stuck) = cluster.take(look(cluster, cache=CLAIM))
+    (_, other) = cluster.take(look(cluster, cache=CLAIM, **corrected))
+    assert other != stuck
+
+
+def test_looks_that_fail_do_not_pile_up() -> None:
+    cluster = Cluster()
+    before = known("c0ffee", "2026-11-20T02:00:00Z")
+    model = {"uri": MODELS["VLLM"], "update": {"schedule": "*/5 * * * *"}}
+    for minute in range(0, 60, 5):
+        found = look(cluster, before, now=NOW + timedelta(minutes=minute), model=model)
+        for name in cluster.take(found):
+            cluster.end(name, {"reason": "SourceUnreachable", "message": "no route."}, code=1)
+    assert len(cluster.jobs) == 1
 
 
 def two_sites(**second: Any) -> Cluster:
     cluster = Cluster()
-    cluster.nodes = (NodeView("a"), NodeView("b", **second))
+    cluster.nodes = (NodeView("a", {}, GPU), NodeView("b", {}, GPU, **second))
     return cluster
 
 
@@ -210,7 +257,7 @@ def test_a_node_that_is_cut_off_or_drained_keeps_its_job() -> None:
     for name in cluster.take(look(cluster, cache=HOST)):
         cluster.end(name, {})
     for away in ({"ready": False}, {"schedulable": False}, {}):
-        cluster.nodes = (NodeView("a"), NodeView("b", **away))
+        cluster.nodes = (NodeView("a", {}, GPU), NodeView("b", {}, GPU, **away))
         found = look(cluster, cache=HOST)
         assert (found.apply, found.delete, found.blocked) == ((), (), None)
 
@@ -218,7 +265,7 @@ def test_a_node_that_is_cut_off_or_drained_keeps_its_job() -> None:
 def test_a_node_that_is_gone_takes_its_job_along() -> None:
     cluster = two_sites()
     _, second = cluster.take(look(cluster, cache=HOST))
-    cluster.nodes = (NodeView("a"),)
+    cluster.nodes = (NodeView("a", {}, GPU),)
     assert len(look(cluster, cache=HOST).delete) == 1
     assert second in cluster.jobs
 

@@ -8,7 +8,8 @@ import pytest
 from agentfleet.errors import InvalidSpec
 from agentfleet.planning.nodes import NodeView
 from agentfleet.planning.profiles import candidates
-from agentfleet.planning.resolve import Resolution, Situation, resolve
+from agentfleet.planning.resolve import Basis, Resolution, Situation, resolve
+from agentfleet.resources.modelserver_status import SourceFacts
 from agentfleet.resources.profile import Profile
 from agentfleet.settings import Settings
 from tests.builders import server
@@ -93,11 +94,48 @@ def test_it_moves_back_up_when_room_has_lasted() -> None:
     waiting = resolved([BIG, CPU], profile="cpu")
     assert waiting.profile == "cpu"
     assert waiting.better == {"a100": NOW}
-    assert waiting.after == SETTINGS.profile_dwell
+    assert waiting.after == 60.0
     early = resolved([BIG, CPU], profile="cpu", better={"a100": NOW - timedelta(seconds=599)})
     assert early.profile == "cpu"
     late = resolved([BIG, CPU], profile="cpu", better={"a100": NOW - timedelta(seconds=600)})
     assert late.profile == "a100"
+
+
+def test_sizes_are_settled_once_the_spec_runs() -> None:
+    """A small GPU that joins must neither lay out anew nor refuse what serves on a large one."""
+    facts = {"attentionHeads": 64, "kvHeads": 8, "layers": 80, "parameters": 70_000_000_000, "headDim": 128}
+    spec = {"model": {"uri": "hf://acme/chat-70b", "facts": facts}, "parallelism": {"tensor": "Auto"}}
+    big = NodeView("big", {"nvidia.com/gpu.memory": "81920"}, {"nvidia.com/gpu": 8})
+    small = NodeView("small", {"nvidia.com/gpu.memory": "15360"}, {"nvidia.com/gpu": 1})
+    new = resolve(server("VLLM", **spec), Situation(now=NOW, nodes=(big,)), SETTINGS)
+    settled = Basis(new.plan.gpu_memory_bytes, new.plan.gpus_per_node)
+    joined = resolve(server("VLLM", **spec), Situation(now=NOW, nodes=(big, small), settled=settled), SETTINGS)
+    gone = resolve(server("VLLM", **spec), Situation(now=NOW, nodes=(), settled=settled), SETTINGS)
+    assert new.server == joined.server == gone.server
+    assert new.plan.tensor == 2
+
+
+def test_files_that_tell_nothing_are_not_read_for_ever() -> None:
+    silent = {"hf://acme/chat-7b": SourceFacts(uri="hf://acme/chat-7b", revision="c0ffee")}
+    subject = server("VLLM", scenario="Staging", model={"uri": "hf://acme/chat-7b"})
+    found = resolve(subject, Situation(NOW, None, silent), SETTINGS)
+    assert found.inspect is None
+    assert "do not tell its shape" in " ".join(found.plan.explanation)
+
+
+def test_stages_of_a_pipeline_go_to_nodes_of_their_own_where_none_has_room_for_all() -> None:
+    node8 = NodeView("a", {}, {"nvidia.com/gpu": 8})
+    spec = {"parallelism": {"tensor": 8, "pipeline": 2}}
+    found = resolve(server("VLLM", **spec), Situation(now=NOW, nodes=(node8,)), SETTINGS)
+    assert (found.plan.nodes, found.plan.gpus_per_replica) == (2, 16)
+    unknown = resolve(server("VLLM", **spec), Situation(now=NOW), SETTINGS)
+    assert unknown.plan.nodes == 1
+
+
+def test_a_profile_with_too_few_gpus_for_the_spec_is_named() -> None:
+    settings = Settings(profiles={"one": Profile.model_validate({"gpu": {"count": 1}})})
+    with pytest.raises(InvalidSpec, match=r"profile one: gpu\.count is 1, but parallelism\.tensor × pipeline is 2"):
+        candidates(server("VLLM", profile="one", parallelism={"tensor": 2}), settings)
 
 
 def test_what_runs_stays_where_it_is_although_it_holds_the_only_gpu() -> None:

@@ -261,3 +261,10 @@ def test_folders_are_safe(name: str) -> None:
     assert not folder.startswith(".")
     assert len(folder) <= 60
     assert folder != Adapter(name, "v").folder
+
+
+def test_an_endpoint_is_for_sources_of_its_own_scheme() -> None:
+    """A registry for the model's oci:// source is no mirror of the hub that an hf:// adapter comes from."""
+    reach = Reach(endpoint="https://registry.example", scheme="oci")
+    assert reach.arguments("oci://registry.example/a/b") == ["--endpoint=https://registry.example"]
+    assert reach.arguments("hf://a/b") == []

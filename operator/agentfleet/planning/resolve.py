@@ -168,8 +168,8 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
 
 
 def _basis(candidate: Candidate, server: ModelServer, situation: Situation, settings: Settings) -> Basis:
-    """What the sizes are reckoned with. It is settled when a spec or its profile is new and then kept: a node that comes
-    or goes must not lay out anew, or refuse, what runs."""
+    """What the sizes are reckoned with. It is settled while a spec or its profile is new and kept then: a node that
+    comes or goes must not lay out anew, or refuse, what runs."""
     if situation.settled is not None and candidate.profile == situation.profile:
         return situation.settled
     demand = _demand(_with_numbers(server), settings)

@@ -163,9 +163,9 @@ class Model(Contract):
 
     variants: Annotated[tuple[Variant, ...], map_list("name", max_items=8)]
     """Other forms of the same model. A hardware profile with another engine, or with less memory than the model needs,
-    takes the first variant that fits it; without profiles there is nothing to choose. Where none says what memory it needs, the one whose file name tells the
-    quantization that suits the profile's memory goes first: Q2_K below 1 GB, Q4_K_M below 2, Q5_K_M below 6, else
-    Q8_0."""
+    takes the first variant that fits it; without profiles there is nothing to choose. Where none says what memory it
+    needs, the one whose file name tells the quantization that suits the profile's memory goes first: Q2_K below 1 GB,
+    Q4_K_M below 2, Q5_K_M below 6, else Q8_0."""
 
     update: Update | None = None
     """Follow the source on a schedule. Default: never; what is cached is used."""

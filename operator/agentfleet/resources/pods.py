@@ -66,8 +66,8 @@ class File(Contract):
         json_schema_extra=rules(
             (
                 "!self.path.matches('^/(models|tmp|dev|cache|state|adapters|etc/agentfleet|var/run/agentfleet)(/.*)?$')",
-                "path must not lie under /models, /tmp, /dev, /cache, /state, /adapters, /etc/agentfleet or /var/run/agentfleet,"
-                " which are volumes of the pod",
+                "path must not lie under /models, /tmp, /dev, /cache, /state, /adapters, /etc/agentfleet or"
+                " /var/run/agentfleet, which are volumes of the pod",
                 ".path",
                 showing("path must not lie under a volume of the pod, such as /models or /tmp", "self.path"),
             ),

@@ -30,9 +30,17 @@ class Reach:
     endpoint: str | None = None
     ca_bundle: Path | None = None
 
-    def arguments(self) -> list[str]:
-        """As the loader takes them."""
-        options = {"credentials-dir": self.credentials_dir, "endpoint": self.endpoint, "ca-bundle": self.ca_bundle}
+    scheme: str | None = None
+    """The scheme that `endpoint` is for; None where it is for any."""
+
+    def arguments(self, uri: str) -> list[str]:
+        """As the loader takes them for `uri`."""
+        fits = self.scheme in (None, uri.partition("://")[0])
+        options = {
+            "credentials-dir": self.credentials_dir,
+            "endpoint": self.endpoint if fits else None,
+            "ca-bundle": self.ca_bundle,
+        }
         return [f"--{name}={value}" for name, value in options.items() if value is not None]
 
 
@@ -46,7 +54,7 @@ class Downloads:
     async def bring(self, uri: str, folder: Path) -> None:
         """Completes `folder`; ModelFailed says why that cannot be. Safe to cancel: what has arrived is used again."""
         async with self._room:
-            command = ["loader", f"--source={uri}", f"--target={folder}", *self._reach.arguments()]
+            command = ["loader", f"--source={uri}", f"--target={folder}", *self._reach.arguments(uri)]
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "agentfleet", *command, f"--termination-log={folder / FOLDER / 'outcome.json'}"
             )

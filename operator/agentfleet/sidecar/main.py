@@ -112,7 +112,8 @@ def _rotation(
 
 def _adapters(options: argparse.Namespace, client: httpx.AsyncClient) -> Iterator[Companion]:
     if options.adapters_file:
-        reach = Reach(options.credentials_dir, options.endpoint, options.ca_bundle)
+        scheme = options.serve[0].source.partition("://")[0] if options.serve else None
+        reach = Reach(options.credentials_dir, options.endpoint, options.ca_bundle, scheme)
         yield Adapters(options.adapters_file, options.adapters_dir, Loras(client), Downloads(reach))
 
 
