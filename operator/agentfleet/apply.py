@@ -87,7 +87,8 @@ def _has_foreign_ports(live: Manifest, manifest: Manifest) -> bool:
 def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:
     ours = next(iter(manifest["metadata"].get("ownerReferences", ())), None)
     owners = live["metadata"].get("ownerReferences", [])
-    if ours is None:
+    if ours is None or (key.kind == "PersistentVolumeClaim" and not owners):
+        # A claim that was kept has no owner, also where it is to have one from now on.
         _check_labels(key, live, manifest)
     elif not any(owner["uid"] == ours["uid"] for owner in owners):
         if any((owner["kind"], owner["name"]) == (ours["kind"], ours["name"]) for owner in owners):

@@ -122,3 +122,19 @@ def test_a_folder_on_the_node_is_mounted_alone() -> None:
 )
 def test_cache(cache: dict[str, Any], volume: dict[str, Any]) -> None:
     assert {"name": "models", **volume} in pod("Ollama", cache=cache)["volumes"]
+
+
+def test_pods_of_a_claim_for_one_node_run_together() -> None:
+    body = pod("LlamaCpp", model={"uri": "hf://a/b/c.gguf"}, cache={"type": "PersistentVolume", "size": "5Gi"})
+    (term,) = body["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    selector = {"matchLabels": {"agentfleet.dev/claim": "phi-model-cache"}}
+    assert term == {"labelSelector": selector, "topologyKey": "kubernetes.io/hostname"}
+    assert "podAntiAffinity" not in body["affinity"]
+    assert "topologySpreadConstraints" not in body
+
+
+def test_pods_of_a_shared_claim_spread() -> None:
+    cache = {"type": "PersistentVolume", "size": "5Gi", "accessMode": "ReadWriteMany"}
+    body = pod("LlamaCpp", model={"uri": "hf://a/b/c.gguf"}, cache=cache)
+    assert "podAffinity" not in body["affinity"]
+    assert body["topologySpreadConstraints"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentfleet.planning.hardware import Choice, choose, free_gpus, gpu_memory_of, gpus_per_node, room
+from agentfleet.planning.hardware import Choice, choose, gpu_memory_of, gpus_per_node, room
 from agentfleet.planning.nodes import Demand, NodeView, mismatch, pods_in, takes_pods
 
 GIB = 2**30
@@ -96,7 +96,7 @@ HELD = {"a": {GPU: 1, "pods": 1}, "b": {GPU: 1, "pods": 1}}
         ("its pods are evicted from a node that is gone for long",
          [gpu_node("a", "A100", 1, 1, ready=False), cpu_node()], 1, "a100", {}, "cpu"),
         ("its node is gone", [cpu_node()], 1, "a100", {}, "cpu"),
-        ("it grows beyond its nodes: down at once", [gpu_node("a", "A100", 1, 1), cpu_node()], 2, "a100", HELD, "cpu"),
+        ("it grows beyond its nodes: not at once", [gpu_node("a", "A100", 1, 1), cpu_node()], 2, "a100", HELD, "a100"),
         ("nothing has room for all: it goes on serving", [gpu_node("a", "A100", 1, 1), gpu_node("l", "L4", 2, 2)], 2,
          "a100", HELD, "a100"),
         ("even where another could serve as many", [gpu_node("a", "A100", 1), gpu_node("l", "L4", 1, 1)], 2, "l4",
@@ -121,6 +121,16 @@ def test_it_moves_up_after_the_dwell_time_and_not_before() -> None:
     late = chosen(nodes, 1, "cpu", since={"a100": NOW - timedelta(seconds=600)})
     assert (late.name, late.since, late.after) == ("a100", {}, None)
     assert "moves up" in late.text or "move up" in late.text
+
+
+def test_what_serves_some_is_left_only_when_that_lasts() -> None:
+    nodes = [gpu_node("a", "A100", 1, 1), cpu_node()]
+    first = chosen(nodes, 2, "a100", held=HELD)
+    assert (first.name, first.reason, first.since, first.after) == ("a100", "WaitingForCapacity", {"a100": NOW}, DWELL)
+    late = chosen(nodes, 2, "a100", held=HELD, since={"a100": NOW - timedelta(seconds=600)})
+    assert late.name == "cpu"
+    back = chosen([gpu_node("a", "A100", 2, 1), cpu_node()], 2, "a100", held=HELD, since=first.since)
+    assert (back.name, back.since) == ("a100", {})
 
 
 def test_it_moves_to_the_best_that_has_had_room_for_long() -> None:
@@ -200,7 +210,6 @@ def test_figures_for_sizing_and_rollout() -> None:
         cpu_node(),
     ]
     demand = Demand(gpus=2)
-    assert free_gpus(nodes, demand) == 5
     assert room(nodes, demand) == 2
     assert gpus_per_node(nodes, demand) == 8
     assert gpu_memory_of(nodes, demand) == 40 * GIB
@@ -208,7 +217,7 @@ def test_figures_for_sizing_and_rollout() -> None:
     assert gpu_memory_of(nodes, large) == 80 * GIB
     assert gpu_memory_of([cpu_node()], demand) is None
     assert gpus_per_node([cpu_node()], demand) is None
-    assert (free_gpus(None, demand), room(None, demand), gpus_per_node(None, demand)) == (None, None, None)
+    assert (room(None, demand), gpus_per_node(None, demand)) == (None, None)
 
 
 amounts = st.integers(0, 4)

@@ -233,6 +233,28 @@ def test_looks_that_fail_do_not_pile_up() -> None:
     assert len(cluster.jobs) == 1
 
 
+def test_nodes_that_fail_keep_no_others_waiting() -> None:
+    cluster = Cluster()
+    cluster.nodes = tuple(NodeView(f"n{index:02}", {}, GPU) for index in range(10))
+    for name in cluster.take(look(cluster, cache=HOST)):
+        cluster.end(name, {"reason": "DiskFull", "message": "no room."}, code=1)
+    assert len(cluster.take(look(cluster, cache=HOST))) == 2
+
+
+def test_scaling_lays_out_nothing_anew() -> None:
+    cluster = Cluster()
+    cluster.nodes = (NodeView("big", {"nvidia.com/gpu.memory": "81920"}, {"nvidia.com/gpu": 8}),)
+    facts = {"attentionHeads": 64, "kvHeads": 8, "layers": 80, "parameters": 70_000_000_000, "headDim": 128}
+    spec = {"model": {"uri": MODELS["VLLM"], "facts": facts}, "parallelism": {"tensor": "Auto"}}
+    first = look(cluster, **spec)
+    cluster.nodes = (*cluster.nodes, NodeView("small", {"nvidia.com/gpu.memory": "40960"}, {"nvidia.com/gpu": 1}))
+    scaled = look(cluster, first.status, replicas=3, **spec)
+    assert scaled.server.spec.parallelism == first.server.spec.parallelism
+    changed = look(cluster, first.status, vllm={"maxModelLen": 1024}, **spec)
+    assert changed.status.plan is not None
+    assert changed.status.plan.gpu_memory_bytes == 40960 * 2**20
+
+
 def two_sites(**second: Any) -> Cluster:
     cluster = Cluster()
     cluster.nodes = (NodeView("a", {}, GPU), NodeView("b", {}, GPU, **second))

@@ -138,6 +138,13 @@ def test_a_profile_with_too_few_gpus_for_the_spec_is_named() -> None:
         candidates(server("VLLM", profile="one", parallelism={"tensor": 2}), settings)
 
 
+def test_one_profile_that_does_not_fit_the_spec_stops_no_other() -> None:
+    one = Profile.model_validate({"gpu": {"count": 1}})
+    settings = Settings(profiles={"one": one, "two": Profile.model_validate({"gpu": {"count": 2}})})
+    found = candidates(server("VLLM", profiles=["one", "two"], parallelism={"tensor": 2}), settings)
+    assert [candidate.profile for candidate in found] == ["two"]
+
+
 def test_what_runs_stays_where_it_is_although_it_holds_the_only_gpu() -> None:
     taken = node("small-1", "L4", used=1)
     found = resolved([taken, CPU], profile="l4", held={"small-1": {"nvidia.com/gpu": 1}})
@@ -195,7 +202,7 @@ def test_quantization_follows_from_the_hardware(memory: str, form: str) -> None:
     ("spec", "reason", "words"),
     [
         ({"profile": "h100"}, "NoSuchProfile", "those are: a100, cpu, l4"),
-        ({"profile": "cpu", "model": {"uri": "hf://acme/chat-7b"}}, "NoVariant", "engine LlamaCpp"),
+        ({"profile": "cpu", "model": {"uri": "hf://acme/chat-7b"}}, "NoUsableProfile", "engine LlamaCpp"),
     ],
 )
 def test_profiles_that_cannot_be_used(spec: dict[str, Any], reason: str, words: str) -> None:

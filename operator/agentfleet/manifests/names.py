@@ -15,6 +15,9 @@ SERVING_LABEL = "agentfleet.dev/serving"
 """Label of pods that Services select. It is in no workload's selector, so taking it off takes a pod out of traffic
 without making its workload start another one."""
 
+CLAIM_LABEL = "agentfleet.dev/claim"
+"""Label of pods that share a claim which one node at a time can mount; they have to run together."""
+
 APPLIED_ANNOTATION = "agentfleet.dev/applied"
 """Digest of what was applied last: tells a changed wish from a foreign edit."""
 

@@ -15,7 +15,7 @@ from agentfleet.engines.base import (
 )
 from agentfleet.engines.sources import parse_source
 from agentfleet.manifests.loader import STATE_DIR, cache_flags, loader_container, source_access, target_flags
-from agentfleet.manifests.names import SERVING_LABEL, child_labels
+from agentfleet.manifests.names import CLAIM_LABEL, SERVING_LABEL, cache_claim_name, child_labels
 from agentfleet.manifests.security import CONTAINER_SECURITY, POD_SECURITY
 from agentfleet.manifests.service import HTTP_PORT
 from agentfleet.manifests.topology import pod_placement
@@ -24,6 +24,7 @@ from agentfleet.manifests.volumes import (
     ADAPTERS_LIST_DIR,
     API_KEY_DIR,
     api_key_secret,
+    binds_to_one_node,
     engine_mounts,
     volumes,
 )
@@ -67,7 +68,10 @@ def pod_template(
     }
     body |= {name: value for name, value in optional.items() if value}
     body |= pod_placement(server, settings.site_label, gpu_resource(server) if gpu_count(engine, server) else None)
-    return {"metadata": {"labels": child_labels(server) | {SERVING_LABEL: "true"}}, "spec": body}
+    labels = child_labels(server) | {SERVING_LABEL: "true"}
+    if binds_to_one_node(server):
+        labels[CLAIM_LABEL] = cache_claim_name(server)
+    return {"metadata": {"labels": labels}, "spec": body}
 
 
 def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> dict[str, Any]:

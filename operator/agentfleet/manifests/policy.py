@@ -72,7 +72,7 @@ def pod_disruption_budget(server: ModelServer) -> Manifest | None:
     spec = {
         # Not maxUnavailable: that is reckoned from the pods' controllers, and evictions fail while a former revision's
         # pods still drain after their Deployment has gone.
-        "minAvailable": server.replicas - 1,
+        "minAvailable": server.replicas * node_count(server) - 1,
         "selector": {"matchLabels": {MODEL_SERVER_LABEL: server.name}},
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }

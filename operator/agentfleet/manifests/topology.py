@@ -10,13 +10,15 @@ from typing import Any
 
 from agentfleet.durations import parse_duration
 from agentfleet.manifests.affinity import node_affinity
-from agentfleet.manifests.names import REVISION_LABEL
+from agentfleet.manifests.names import CLAIM_LABEL, REVISION_LABEL, cache_claim_name
+from agentfleet.manifests.volumes import binds_to_one_node
 from agentfleet.objects import MODEL_SERVER_LABEL
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.pods import Placement
 
 _HOSTNAME = "kubernetes.io/hostname"
 _LOST_NODE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -41,6 +43,12 @@ def pod_placement(server: ModelServer, site_label: str, gpu_resource: str | None
 
 def _affinity(server: ModelServer, site_label: str) -> dict[str, Any]:
     affinity = node_affinity(server, site_label)
+    if binds_to_one_node(server):
+        # The first of them is let in anywhere, since it matches itself.
+        claim = {"matchLabels": {CLAIM_LABEL: cache_claim_name(server)}}
+        together = dict(affinity.get("podAffinity") or {})
+        terms = [*(together.get(_REQUIRED) or ()), {"labelSelector": claim, "topologyKey": _HOSTNAME}]
+        return affinity | {"podAffinity": together | {_REQUIRED: terms}}
     kind = {"Pack": "podAffinity", "Spread": "podAntiAffinity"}.get(placement_mode(server))
     if kind is None:
         return affinity
@@ -78,7 +86,7 @@ def _spread(server: ModelServer, site_label: str) -> list[dict[str, Any]]:
     no zones. It is also the default, since the scheduler's own tolerates a skew of 3 nodes and 5 zones: with two or
     three replicas that is no spreading at all.
     """
-    if placement_mode(server) != "Spread":
+    if placement_mode(server) != "Spread" or binds_to_one_node(server):
         return []
     return [
         {

@@ -72,6 +72,12 @@ def api_key_secret(server: ModelServer) -> str | None:
     return server.spec.expose.api_key_secret_name if server.spec.expose else None
 
 
+def binds_to_one_node(server: ModelServer) -> bool:
+    """Whether the pods' cache is a claim that only one node at a time can mount: the scheduler does not see to that."""
+    cache = server.spec.cache
+    return cache is not None and cache.type == "PersistentVolume" and cache.access_mode != "ReadWriteMany"
+
+
 def models_volume(server: ModelServer) -> dict[str, Any]:
     """Where the model lies: its own volume for pvc:// and file://, else the cache."""
     source = parse_source(server.model.uri)

@@ -76,6 +76,13 @@ def choose(
     judged = [_judge(index, options, nodes, max(1, replicas), current, held) for index in range(len(options))]
     running = next((option for option in judged if option.name == current), None)
     fitting = [option for option in judged if option.fits]
+    if running is not None and not running.fits and running.now and fitting:
+        short = since.get(running.name, now)
+        if not _has_lasted(short, now, dwell):
+            left = dwell - (now - short).total_seconds()
+            some = f"{running.now} of {running.wanted} pods"
+            text = f"{running.name} has room for {some}; it is left when that has lasted {dwell:g} s."
+            return _taken(running, judged, "WaitingForCapacity", text, since={running.name: short}, after=left)
     if running is None or not running.fits:
         if fitting:
             return _taken(fitting[0], judged, "ProfileFits", _room(fitting[0], options[fitting[0].index][1]))
@@ -177,14 +184,6 @@ def room(nodes: Sequence[NodeView] | None, demand: Demand) -> int | None:
         return None
     usable = [node for node in nodes if mismatch(node, demand) is None and takes_pods(node, demand)]
     return sum(pods_in(node.free(), demand) for node in usable)
-
-
-def free_gpus(nodes: Sequence[NodeView] | None, demand: Demand) -> int | None:
-    """GPUs that are free now on nodes that the demand may use; None where nodes are not known."""
-    if nodes is None:
-        return None
-    usable = [node for node in nodes if mismatch(node, demand) is None and takes_pods(node, demand)]
-    return sum(node.free().get(demand.gpu_resource, 0) for node in usable)
 
 
 def gpus_per_node(nodes: Sequence[NodeView] | None, demand: Demand) -> int | None:

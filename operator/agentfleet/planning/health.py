@@ -116,7 +116,9 @@ def assess(
         return Assessment(status, _RARE_LOOKS if numbers.ready else _look_again(observed, now))
     if numbers.wanted == 0 or (numbers.rolled_out and all(model.state == "Ready" for model in models)):
         return Assessment(status, None)
-    return Assessment(status, _RARE_LOOKS if numbers.rolled_out else _look_again(observed, now))
+    # Once rolled out, a pod that is lost or waits is no reason to ask again and again: its return is an event.
+    settled = numbers.rolled_out or (converged and wanted[READY][0] == "True")
+    return Assessment(status, _RARE_LOOKS if settled else _look_again(observed, now))
 
 
 def stalled(

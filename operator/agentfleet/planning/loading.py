@@ -71,7 +71,7 @@ def inspection(server: ModelServer, observed: Observed, settings: Settings, occa
                 return Inspection(name, source=source)
         # Its pod is gone, and with it what it found.
         return Inspection(name, loading=Loading(delete=((key_of(job), live["metadata"]["uid"]),), done=False))
-    return Inspection(name, loading=_progress([job], observed, now))
+    return Inspection(name, loading=_progress(server, [job], observed, now))
 
 
 def loading(server: ModelServer, observed: Observed, settings: Settings, now: datetime) -> Loading:
@@ -82,7 +82,7 @@ def loading(server: ModelServer, observed: Observed, settings: Settings, now: da
     if cache is not None and cache.type == "HostPath":
         progress = _node_progress(server, observed, settings, now)
     else:
-        progress = _progress(list(_claim_jobs(server, settings)), observed, now)
+        progress = _progress(server, list(_claim_jobs(server, settings)), observed, now)
     return replace(progress, apply=(*claims, *progress.apply))
 
 
@@ -102,26 +102,27 @@ def _node_progress(server: ModelServer, observed: Observed, settings: Settings, 
     """
     cache = server.spec.cache
     if cache is None or not cache.preload or not parse_source(server.model.uri).downloaded:
-        return Loading(delete=_stale([], observed))
+        return Loading(delete=_stale(server, [], observed))
     demand = demand_of(server, settings.site_label, gpus=gpu_count(ENGINES[server.spec.engine], server))
     nodes = [node for node in observed.nodes or () if mismatch(node, demand) is None]
     jobs = [load_job(server, settings, node.name) for node in nodes]
     begun = [job for job in jobs if _live(job, observed)]
-    unfinished = sum(not _succeeded(live) for job in begun if (live := _live(job, observed)))
+    # One that fails waits for its next try, and must not keep others from their first.
+    unfinished = sum(_is_at_work(live, observed) for job in begun if (live := _live(job, observed)))
     missing = [job for job, node in zip(jobs, nodes, strict=True) if takes_pods(node, demand) and job not in begun]
     at_work = [*begun, *missing[: max(0, _AT_ONCE - unfinished)]]
-    progress = _progress(at_work, observed, now)
+    progress = _progress(server, at_work, observed, now)
     filled = not at_work or any(_succeeded(live) for job in jobs if (live := _live(job, observed)))
     return replace(
         progress,
-        delete=(*progress.delete, *_stale(jobs, observed)),
+        delete=(*progress.delete, *_stale(server, jobs, observed)),
         done=progress.done or filled,
         notes=(progress.failure.message,) if filled and progress.failure else (),
         failure=None if filled else progress.failure,
     )
 
 
-def _progress(jobs: list[Manifest], observed: Observed, now: datetime) -> Loading:
+def _progress(server: ModelServer, jobs: list[Manifest], observed: Observed, now: datetime) -> Loading:
     """Jobs that are missing are made, failed ones made anew; done when all have succeeded, and former ones go then."""
     apply: list[Manifest] = []
     delete: list[tuple[Key, str]] = []
@@ -140,23 +141,27 @@ def _progress(jobs: list[Manifest], observed: Observed, now: datetime) -> Loadin
             waiting.append(live["metadata"]["name"])
             failure = failure or _why_stuck(live, observed)
     done = not waiting and failure is None and not delete
-    stale = _stale(jobs, observed) if done else ()
+    stale = _stale(server, jobs, observed) if done else ()
     return Loading(tuple(apply), (*delete, *stale), done, failure, tuple(waiting))
 
 
-def _stale(jobs: list[Manifest], observed: Observed) -> tuple[tuple[Key, str], ...]:
+def _stale(server: ModelServer, jobs: list[Manifest], observed: Observed) -> tuple[tuple[Key, str], ...]:
     """Load Jobs of former wishes."""
     kept = {job["metadata"]["name"] for job in jobs}
     return tuple(
         (key_of(live), live["metadata"]["uid"])
         for live in observed.jobs
-        if live["metadata"]["name"] not in kept and "-model-load-" in live["metadata"]["name"]
+        if live["metadata"]["name"] not in kept and live["metadata"]["name"].startswith(f"{server.name}-model-load-")
     )
 
 
 def _live(job: Manifest, observed: Observed) -> Manifest | None:
     name = job["metadata"]["name"]
     return next((live for live in observed.jobs if live["metadata"]["name"] == name), None)
+
+
+def _is_at_work(job: Manifest, observed: Observed) -> bool:
+    return not (_succeeded(job) or _failed_at(job) or _why_stuck(job, observed))
 
 
 def _succeeded(job: Manifest) -> bool:

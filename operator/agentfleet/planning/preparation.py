@@ -18,7 +18,7 @@ from agentfleet.planning.failures import Failure
 from agentfleet.planning.loading import Loading, inspection, loading
 from agentfleet.planning.nodes import pod_requests, total
 from agentfleet.planning.observed import Observed
-from agentfleet.planning.resolve import Basis, Resolution, Situation, resolve
+from agentfleet.planning.resolve import Basis, Resolution, Situation, resolve, wish_digest
 from agentfleet.planning.updates import FIRST, check_schedule, next_look, occasion
 from agentfleet.resources.conditions import timestamp
 from agentfleet.resources.modelserver import ModelServer
@@ -60,7 +60,7 @@ def prepare(
     work, failure, looking = _NOTHING, None, ""
     # Each look at a source can lead to another profile with another source, once for each.
     for _ in range(_MOST_SOURCES):
-        found = resolve(asked, _situation(asked.generation, before, observed, sources, now), settings)
+        found = resolve(asked, _situation(asked, before, observed, sources, now), settings)
         due, subject = _due(asked, found, sources, now)
         if due is None:
             break
@@ -80,7 +80,7 @@ def prepare(
         status=status,
         apply=(*_policy(found.server, (*work.apply, *fill.apply), settings), *work.apply, *fill.apply),
         # Looks are kept until what they found is in status.
-        delete=(*work.delete, *fill.delete, *(_looked(observed, looking) if known_before else ())),
+        delete=(*work.delete, *fill.delete, *(_looked(asked, observed, looking) if known_before else ())),
         blocked="The model's files are being read." if blocked else _what_fills(found.server, fill, observed, settings),
         failure=failure if blocked else fill.failure,
         after=_soonest(found.after, next_look(asked, now)),
@@ -94,10 +94,10 @@ def _policy(server: ModelServer, made: Sequence[Manifest], settings: Settings) -
         yield policy
 
 
-def _looked(observed: Observed, looking: str) -> list[tuple[Key, str]]:
+def _looked(server: ModelServer, observed: Observed, looking: str) -> list[tuple[Key, str]]:
     """Jobs of former looks, whatever came of them."""
     named = [(job["metadata"]["name"], job) for job in observed.jobs]
-    jobs = [job for name, job in named if "-model-inspect-" in name and name != looking]
+    jobs = [job for name, job in named if name.startswith(f"{server.name}-model-inspect-") and name != looking]
     return [(key_of(job), job["metadata"]["uid"]) for job in jobs]
 
 
@@ -121,22 +121,23 @@ def _due(
     return occasion(asked, sources.get(asked.model.uri), now), asked
 
 
-def _settled(generation: int, before: ModelServerStatus) -> Basis | None:
-    """What the plan of this generation was reckoned with, once its pods have been rolled out or are on their way."""
-    if before.plan is None or before.revision is None or before.observed_generation != generation:
+def _settled(asked: ModelServer, before: ModelServerStatus) -> Basis | None:
+    """What the plan of this very spec was reckoned with, from when that was known, or its pods run without it."""
+    if before.plan is None or before.plan.settled_for != wish_digest(asked):
         return None
-    return Basis(before.plan.gpu_memory_bytes, before.plan.gpus_per_node)
+    basis = Basis(before.plan.gpu_memory_bytes, before.plan.gpus_per_node)
+    return basis if before.revision is not None or basis != Basis() else None
 
 
 def _situation(
-    generation: int, before: ModelServerStatus, observed: Observed, sources: Mapping[str, SourceFacts], now: datetime
+    asked: ModelServer, before: ModelServerStatus, observed: Observed, sources: Mapping[str, SourceFacts], now: datetime
 ) -> Situation:
     return Situation(
         now=now,
         nodes=observed.nodes,
         sources=sources,
         profile=before.profile,
-        settled=_settled(generation, before),
+        settled=_settled(asked, before),
         better={name: datetime.fromisoformat(since) for name, since in (before.better_profiles or {}).items()},
         held=_held(observed),
     )

@@ -44,13 +44,15 @@ def candidates(server: ModelServer, settings: Settings) -> tuple[Candidate, ...]
             legal = ", ".join(sorted(settings.profiles)) or "none"
             raise InvalidSpec("NoSuchProfile", f"profile {name} is not in the operator's settings; those are: {legal}.")
         merged = with_profile(server, profile)
-        _check_gpus(name, merged)
+        if lacking := _lacking_gpus(name, merged):
+            problems.append(lacking)
+            continue
         forms = list(_forms(name, merged, server, profile))
         found += forms
         if not forms:
             problems.append(f"profile {name} runs engine {profile.engine}, for which model.variants has nothing")
     if not found:
-        raise InvalidSpec("NoVariant", "; ".join(problems) + ".")
+        raise InvalidSpec("NoUsableProfile", "; ".join(problems) + ".")
     return tuple(found)
 
 
@@ -131,15 +133,13 @@ def _sizes(server: ModelServer) -> tuple[int, int]:
     return (tensor if isinstance(tensor, int) else 1), (pipeline if isinstance(pipeline, int) else 1)
 
 
-def _check_gpus(name: str, server: ModelServer) -> None:
-    """What the API server checks of a spec alone, for a spec with its profile."""
+def _lacking_gpus(name: str, server: ModelServer) -> str | None:
+    """What the API server checks of a spec alone, for a spec with its profile; None where all is well."""
     tensor, pipeline = _sizes(server)
     count = server.spec.gpu.count if server.spec.gpu else None
     if server.spec.engine == "VLLM" and count and count < tensor * pipeline:
-        raise InvalidSpec(
-            "BadParallelism",
-            f"profile {name}: gpu.count is {count}, but parallelism.tensor × pipeline is {tensor * pipeline}.",
-        )
+        return f"profile {name}: gpu.count is {count}, but parallelism.tensor × pipeline is {tensor * pipeline}"
+    return None
 
 
 def _merged(own: _Part | None, profiles: _Part | None) -> _Part | None:

@@ -12,9 +12,11 @@ from datetime import datetime
 
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import gpu_count, node_count, parallel_sizes
-from agentfleet.engines.sources import parse_source, pinned
+from agentfleet.engines.sources import parse_source
 from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.names import digest
 from agentfleet.planning.demands import demand_of
+from agentfleet.planning.filled import with_nodes, with_numbers, with_revision, with_sizing
 from agentfleet.planning.hardware import Choice, choose, gpu_memory_of, gpus_per_node
 from agentfleet.planning.kv_type import kv_cache_bits
 from agentfleet.planning.nodes import Demand, NodeView
@@ -95,12 +97,17 @@ def resolve(server: ModelServer, situation: Situation, settings: Settings) -> Re
     why = (choice.text, *(f"{name}: {text}." for name, text in choice.rejected)) if choice else ()
     return Resolution(
         server=chosen.server,
-        plan=_plan(chosen, (*refused, *why)),
+        plan=_plan(chosen, (*refused, *why), choice, wish_digest(server)),
         profile=chosen.candidate.profile,
         better=choice.since if choice else {},
         after=choice.after if choice else None,
         inspect=chosen.server if chosen.unknown else None,
     )
+
+
+def wish_digest(server: ModelServer) -> str:
+    """Tells one spec from another but for the number of replicas, which scaling changes all the time."""
+    return digest({name: value for name, value in server.spec.dump().items() if name != "replicas"})
 
 
 def _choose(
@@ -147,12 +154,12 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
     facts = _facts(server, source)
     # Files that were read and tell nothing are no reason to read them again.
     unknown = source is None and needs_facts(server)
-    server, notes = with_scenario(_pinned(server, source), facts)
+    server, notes = with_scenario(with_revision(server, source), facts)
     notes = (*candidate.notes, *notes)
     basis = _basis(candidate, server, situation, settings)
     if facts is None:
         untold = () if source is None else ("The model's files do not tell its shape: give it in model.facts.",)
-        server = _with_nodes(_with_numbers(server), basis)
+        server = with_nodes(with_numbers(server), basis.gpus_per_node)
         return _Sized(candidate, server, None, (*notes, *untold), unknown, basis)
     # Facts that came along with a download judge and change nothing: what runs, runs.
     informative = server.model.facts is None and not needs_facts(candidate.server)
@@ -160,11 +167,13 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
         sizing = size(_request(server, facts, basis, firm=_names_its_length(candidate.server)))
     except InvalidSpec as error:
         if informative:
-            return _Sized(candidate, _with_numbers(server), None, (*notes, error.message), unknown, basis)
+            plain = with_nodes(with_numbers(server), basis.gpus_per_node)
+            return _Sized(candidate, plain, None, (*notes, error.message), unknown, basis)
         raise
     if informative:
-        return _Sized(candidate, _with_numbers(server), sizing, (*notes, *sizing.explanation), unknown, basis)
-    return _Sized(candidate, _with_sizing(server, sizing), sizing, (*notes, *sizing.explanation), unknown, basis)
+        plain = with_nodes(with_numbers(server), basis.gpus_per_node)
+        return _Sized(candidate, plain, sizing, (*notes, *sizing.explanation), unknown, basis)
+    return _Sized(candidate, with_sizing(server, sizing), sizing, (*notes, *sizing.explanation), unknown, basis)
 
 
 def _basis(candidate: Candidate, server: ModelServer, situation: Situation, settings: Settings) -> Basis:
@@ -172,7 +181,7 @@ def _basis(candidate: Candidate, server: ModelServer, situation: Situation, sett
     comes or goes must not lay out anew, or refuse, what runs."""
     if situation.settled is not None and candidate.profile == situation.profile:
         return situation.settled
-    demand = _demand(_with_numbers(server), settings)
+    demand = _demand(with_numbers(server), settings)
     given = server.spec.gpu.memory if server.spec.gpu else None
     return Basis(
         gpu_memory=quantity_value(given) if given else gpu_memory_of(situation.nodes, demand),
@@ -199,15 +208,6 @@ def _facts(server: ModelServer, source: SourceFacts | None) -> ModelFacts | None
     if given is None or read is None:
         return given or read
     return read.model_copy(update=given.model_dump(exclude_none=True))
-
-
-def _pinned(server: ModelServer, source: SourceFacts | None) -> ModelServer:
-    """With updates on a schedule, pods load the revision that was found, until the next look finds another."""
-    if server.model.update is None or source is None or source.revision is None:
-        return server
-    uri = pinned(server.model.uri, source.revision)
-    model = server.model.model_copy(update={"uri": uri})
-    return server.model_copy(update={"spec": server.spec.model_copy(update={"model": model})})
 
 
 def _names_its_length(server: ModelServer) -> bool:
@@ -251,43 +251,6 @@ def _context(server: ModelServer) -> tuple[int | None, int | None]:
     return None, None
 
 
-def _with_numbers(server: ModelServer) -> ModelServer:
-    """Auto is 1 where nothing is known to choose by."""
-    parallelism = server.spec.parallelism
-    if parallelism is None or "Auto" not in (parallelism.tensor, parallelism.pipeline):
-        return server
-    update = {name: 1 for name in ("tensor", "pipeline") if getattr(parallelism, name) == "Auto"}
-    return _with(server, parallelism=parallelism.model_copy(update=update))
-
-
-def _with_nodes(server: ModelServer, basis: Basis) -> ModelServer:
-    """One stage of a pipeline on each node where no node has the GPUs for all of them."""
-    parallelism = server.spec.parallelism
-    if parallelism is None or parallelism.nodes is not None or basis.gpus_per_node is None:
-        return server
-    tensor, pipeline = parallel_sizes(server)
-    if tensor * pipeline <= basis.gpus_per_node:
-        return server
-    return _with(server, parallelism=parallelism.model_copy(update={"nodes": pipeline}))
-
-
-def _with_sizing(server: ModelServer, sizing: Sizing) -> ModelServer:
-    if server.spec.engine != "VLLM":
-        return server
-    parallelism = Parallelism(
-        tensor=sizing.tensor, pipeline=sizing.pipeline, nodes=sizing.nodes if sizing.nodes > 1 else None
-    )
-    options = server.spec.vllm
-    if sizing.max_model_len is not None:
-        options = (options or VLLMOptions()).model_copy(update={"max_model_len": sizing.max_model_len})
-    plain = parallelism == Parallelism(tensor=1, pipeline=1) and server.spec.parallelism is None
-    return _with(server, parallelism=None if plain else parallelism, vllm=options)
-
-
-def _with(server: ModelServer, **update: object) -> ModelServer:
-    return server.model_copy(update={"spec": server.spec.model_copy(update=update)})
-
-
 def _demand(server: ModelServer, settings: Settings) -> Demand:
     pods = node_count(server)
     return demand_of(
@@ -295,12 +258,14 @@ def _demand(server: ModelServer, settings: Settings) -> Demand:
     )
 
 
-def _plan(sized: _Sized, notes: tuple[str, ...]) -> SizePlan:
+def _plan(sized: _Sized, notes: tuple[str, ...], choice: Choice | None, asked: str) -> SizePlan:
     server, sizing = sized.server, sized.sizing
     tensor, pipeline = parallel_sizes(server)
     vllm = server.spec.engine == "VLLM"
     explanation = [note[:_LONGEST_NOTE] for note in dict.fromkeys((*notes, *sized.notes))]
     return SizePlan(
+        profile_reason=choice.reason if choice else None,
+        settled_for=asked,
         gpus_per_replica=gpu_count(ENGINES[server.spec.engine], server),
         tensor=tensor if vllm else None,
         pipeline=pipeline if vllm else None,

@@ -85,7 +85,7 @@ HINTS: dict[str, str] = {
     "BadParallelism": "Choose parallelism from the legal values that the message names, or Auto.",
     "ImpossibleFit": "Use more or larger GPUs, a smaller vllm.maxModelLen, or a quantized variant of the model.",
     "NoSuchProfile": "Name a profile of the operator's settings (chart value profiles).",
-    "NoVariant": "Add a variant of the model for the profile's engine to model.variants.",
+    "NoUsableProfile": "Name a profile that fits, or add a variant of the model for its engine to model.variants.",
     "LeaderWorkerSetMissing": "Install LeaderWorkerSet (sigs.k8s.io/lws), or keep a replica on one node.",
     "PreparingModel": "",
     "WarmUpFailed": "The engine does not answer a first request; see model.task and the engine's log.",

@@ -98,7 +98,7 @@ class Variant(Contract):
 class Update(Contract):
     """When to look whether the source has something newer under the same name."""
 
-    schedule: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[-0-9A-Za-z*/,# ]+$")]
+    schedule: Annotated[str, Field(min_length=9, max_length=128, pattern=r"^[-0-9A-Za-z*/,#]+( [-0-9A-Za-z*/,#]+){4}$")]
     """Cron expression with five fields, such as `0 3 * * *`. At each time an ollama:// tag is pulled again, and a moved
     branch or tag of an hf:// or oci:// source is rolled out like a changed spec."""
 
@@ -237,7 +237,7 @@ class Cache(Contract):
     """StorageClass, for PersistentVolume. Default: the cluster's default class."""
 
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] | None = None
-    """For PersistentVolume: ReadWriteOnce binds all pods to one node, ReadWriteMany lets them run on any.
+    """For PersistentVolume: ReadWriteOnce keeps all pods together on one node, ReadWriteMany lets them run on any.
     Default: ReadWriteOnce."""
 
     preload: bool | None = None

@@ -42,6 +42,10 @@ class ServedModel(Contract):
 class SizePlan(Contract):
     """How one replica is laid out, and why."""
 
+    profile_reason: Literal["ProfileFits", "WaitingForCapacity", "NoProfileFits", "NodesUnknown"] | None = None
+    """Why the profile was chosen: ProfileFits (it is the first with room), WaitingForCapacity (none has room for all
+    now), NoProfileFits (none ever could) or NodesUnknown (nodes are not watched)."""
+
     gpus_per_replica: Annotated[int, Field(ge=0)] | None = None
     """GPUs of one replica."""
 
@@ -53,6 +57,9 @@ class SizePlan(Contract):
 
     nodes: Annotated[int, Field(ge=1)] | None = None
     """Nodes that one replica spans."""
+
+    settled_for: Annotated[str, Field(max_length=64)] | None = None
+    """Digest of the spec, without replicas, that this is for: the same spec is not laid out anew."""
 
     gpu_memory_bytes: Annotated[int, Field(ge=0)] | None = None
     """Memory of one GPU that this was reckoned with; kept until spec or profile change, whatever nodes come."""
@@ -180,7 +187,8 @@ class ModelServerStatus(Contract):
     """Hardware profile in use."""
 
     better_profiles: Annotated[dict[str, Annotated[str, Field(max_length=64)]], Field(max_length=8)] | None = None
-    """Better profiles that have room now, and since when (RFC 3339 in UTC): the pods move up when it has lasted."""
+    """Better profiles that have room now, and since when (RFC 3339 in UTC): the pods move up when it has lasted. Also
+    the profile in use while it has room for some of the pods only: they move down when that has lasted."""
 
     plan: SizePlan | None = None
     """How one replica is laid out, and why."""
