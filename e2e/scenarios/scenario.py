@@ -87,7 +87,7 @@ class Scenario:
         condition = self.condition(name, "Stalled")
         return condition["reason"] if condition else None
 
-    def wait_settled(self, name: str, pods: int = 1) -> None:
+    def wait_settled(self, name: str, pods: int = 1, timeout: float = 90) -> None:
         """Wait until a ModelServer has one Deployment, of its newest revision, with so many pods, and no troubles."""
 
         def settled() -> bool:
@@ -99,7 +99,7 @@ class Scenario:
                 and len(self.children("Pod", name)) == pods
             )
 
-        self.until(settled, f"{name} has one Deployment with {pods} pods that serve, and is Current", timeout=90)
+        self.until(settled, f"{name} has one Deployment with {pods} pods that serve, and is Current", timeout)
 
     def until(self, probe: Callable[[], Found | None], what: str, timeout: float = 30) -> Found:
         """Look until ``probe`` gives something; after ``timeout`` seconds fail with all that may explain it."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import pytest
 
 from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.disruptions import drained
 from e2e.scenarios.kube import Manifest
 from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
@@ -102,17 +103,6 @@ def test_operator_killed_in_a_rollout(scenario: Scenario, embedded: EmbeddedClus
     _wait_settled(scenario, pods=2)
 
 
-@contextmanager
-def _drained(scenario: Scenario, node: str) -> Iterator[None]:
-    """A node without pods for the time of the block, as for its maintenance; with all that runs on it."""
-    flags = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s")
-    try:
-        scenario.kubectl("drain", node, *flags, timeout=180)
-        yield
-    finally:
-        scenario.kubectl("uncordon", node)
-
-
 def _nodes(scenario: Scenario) -> set[str]:
     return {pod["spec"]["nodeName"] for pod in _pods(scenario)}
 
@@ -121,7 +111,7 @@ def _nodes(scenario: Scenario) -> set[str]:
 def test_node_drain(scenario: Scenario, embedded: EmbeddedCluster) -> None:
     """One node after the other: for the second drain all pods are on one node, and yet some must always serve."""
     for node in embedded.nodes:
-        with _drained(scenario, node.name):
+        with drained(scenario, node.name):
             assert node.name not in _nodes(scenario)
             _wait_settled(scenario, pods=2)
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
-from e2e.cluster import EmbeddedCluster
 from e2e.images import vllm
 from e2e.scenarios.kube import Manifest
 from e2e.scenarios.scenario import Scenario
-from e2e.scenarios.vllm import nodes
 from e2e.traffic import Rate, table, traffic
 from tests.engines.vllm_lines import command_lines
 
@@ -28,21 +25,9 @@ _STREAMS_OF_ADAPTER = Rate(streams=0.2, stream_tokens=200, shorts=0.2, short_tok
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _served(scenario: Scenario, embedded: EmbeddedCluster) -> Iterator[None]:
-    built = vllm.built()
-    if built is None:
-        pytest.fail("vLLM is not there, and nothing can be downloaded from here: run `python3 e2e test scenarios/vllm`")
-    embedded.load_image(built.image.archive)
-    with nodes.provided(embedded, built.packages):
-        scenario.kubectl("create", "configmap", "hub", f"--from-file={scenario.folder / 'hub.py'}")
-        scenario.apply("hub.yaml")
-        try:
-            scenario.kubectl("rollout", "status", "deployment/hub", "--timeout=60s", timeout=90)
-            scenario.apply("modelserver.yaml")
-            scenario.wait_ready(NAME, timeout=_START)
-            yield
-        finally:
-            scenario.kubectl("delete", "deployment/hub", "--wait=false")  # the sweep knows pods of ModelServers only
+def _served(scenario: Scenario, provided: None) -> None:
+    scenario.apply("modelserver.yaml")
+    scenario.wait_ready(NAME, timeout=_START)
 
 
 def _pod(scenario: Scenario) -> Manifest:
