@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import gpu_count, node_count
 from agentfleet.errors import InvalidSpec
-from agentfleet.manifests.kinds import DAEMON_SET, Extent, workload_key, workload_manifest
+from agentfleet.manifests.kinds import DAEMON_SET, Extent, workload_key, workload_kind, workload_manifest
 from agentfleet.manifests.names import REVISION_LABEL, SIDECAR_ANNOTATION
 from agentfleet.manifests.policy import loader_network_policy, network_policy, pod_disruption_budget
 from agentfleet.manifests.service import adapters_config_map, files_config_map, services
@@ -89,11 +89,12 @@ def plan(server: ModelServer, observed: Observed, settings: Settings) -> Plan:
 
 def asks_for_nodes(server: ModelServer, observed: Observed, settings: Settings) -> bool:
     """Whether the plan depends on Observed.nodes: a rollout whose pace follows free GPUs, or pods on every node."""
-    revision = workload(server, settings).revision
-    key = workload_key(server, revision)
-    if key.kind == DAEMON_SET:
+    if workload_kind(server) == DAEMON_SET:
         return True
-    return _is_chosen(server) and any(seen.key != key and (seen.replicas or seen.pods) for seen in observed.workloads)
+    if not _is_chosen(server):
+        return False
+    key = workload_key(server, workload(server, settings).revision)
+    return any(seen.key != key and (seen.replicas or seen.pods) for seen in observed.workloads)
 
 
 def _check_served(kind: str, observed: Observed) -> None:
