@@ -65,9 +65,9 @@ class File(Contract):
     model_config = ConfigDict(
         json_schema_extra=rules(
             (
-                "!self.path.matches('^/(models|tmp|dev|cache|state|adapters|etc/agentfleet|var/run/agentfleet)(/.*)?$')",
-                "path must not lie under /models, /tmp, /dev, /cache, /state, /adapters, /etc/agentfleet or"
-                " /var/run/agentfleet, which are volumes of the pod",
+                "!self.path.matches('^/(models|tmp|dev|cache|state|adapters|etc/agentfleet/adapters|var/run/agentfleet)(/.*)?$')",
+                "path must not lie under /models, /tmp, /dev, /cache, /state, /adapters, /etc/agentfleet/adapters"
+                " or /var/run/agentfleet, which are volumes of the pod",
                 ".path",
                 showing("path must not lie under a volume of the pod, such as /models or /tmp", "self.path"),
             ),
@@ -76,7 +76,7 @@ class File(Contract):
 
     path: AbsolutePath
     """Absolute path in the engine container. Must not lie under /models, /tmp, /dev, /cache, /state, /adapters,
-    /etc/agentfleet or /var/run/agentfleet."""
+    /etc/agentfleet/adapters or /var/run/agentfleet."""
 
     content: Annotated[str, Field(max_length=65536)]
     """Content of the file; at most 65536 characters. Not for secrets: it is kept in a ConfigMap."""
