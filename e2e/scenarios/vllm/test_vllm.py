@@ -98,7 +98,7 @@ def test_adapters_come_and_go_without_a_restart(scenario: Scenario, full: bool) 
     assert not any(_restarts(after).values())
 
 
-def test_a_rollout_loses_no_request(scenario: Scenario) -> None:
+def test_a_rollout_loses_no_request(scenario: Scenario, capsys: pytest.CaptureFixture[str]) -> None:
     old = _pod(scenario)["metadata"]["name"]
     with (
         scenario.address(NAME) as address,
@@ -122,7 +122,8 @@ def test_a_rollout_loses_no_request(scenario: Scenario) -> None:
             lambda: all(flow.whole(after=since[flow.name]) >= 2 for flow in flows), "the new pod streams", timeout=60
         )
     drained = [each for each in seen.requests if each.began < takeover < each.began + each.seconds]
-    print(f"\n{table(*flows)}\n{len(drained)} requests were in flight when the old pod was told to go")
+    with capsys.disabled():
+        print(f"\n{table(*flows)}\n{len(drained)} requests were in flight when the old pod was told to go")
     for flow in flows:
         flow.assert_nothing_lost()
     assert drained, "no request was in flight when the old pod was told to go, so no drain is shown"
