@@ -31,7 +31,6 @@ MEMINFO = Path("/proc/meminfo")
 """Also in a container it tells of the whole node."""
 
 IDLE, NODE_MEMORY, MAX_MEMORY = "Idle", "NodeMemory", "MaxMemory"
-REASONS = (IDLE, NODE_MEMORY, MAX_MEMORY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from agentfleet.sidecar.schedule import Schedule
 log = logging.getLogger(__name__)
 
 UPDATED, UNCHANGED, FAILED = "Updated", "Unchanged", "Failed"
-RESULTS = (UPDATED, UNCHANGED, FAILED)
 
 LONGEST_SLEEP = 60.0
 
