@@ -8,8 +8,10 @@ from agentfleet.engines import ENGINES
 from agentfleet.engines.vllm_flags import FLAGS
 from agentfleet.manifests.loader import model_path
 from agentfleet.planning.resolve import Situation, resolve
+from agentfleet.planning.scenarios import SCENARIOS
 from agentfleet.resources.facts import ModelFacts
 from agentfleet.resources.flag_rules import flag_name
+from agentfleet.resources.modelserver import ModelServerSpec
 from agentfleet.resources.modelserver_status import SourceFacts
 from agentfleet.settings import Settings
 from tests.builders import MODELS, server
@@ -88,14 +90,31 @@ def test_awq_is_left_out_where_the_checkpoint_is_not_known() -> None:
         ({"vllm": {"maxNumSeqs": 8}}, "--max-num-seqs=8", "maxNumSeqs is 8"),
         ({"vllm": {"prefixCaching": False}}, "--no-enable-prefix-caching", "prefixCaching is False"),
         ({"vllm": {"gpuMemoryUtilizationPercent": 50}}, "--gpu-memory-utilization=0.5", "Percent is 50"),
-        ({"parallelism": {"tensor": 4}}, "--tensor-parallel-size=4", ""),
-        ({"vllm": {"speculative": {"model": "/models/draft", "tokens": 3}}}, "draft", ""),
+        ({"parallelism": {"tensor": 4}}, "--tensor-parallel-size=4", "parallelism.tensor is 4 as it is set, not 2"),
     ],
 )
 def test_explicit_fields_win_and_it_is_said(spec: dict[str, Any], flag: str, note: str) -> None:
     flags, notes = flags_and_notes(AWQ, scenario="ProductionHigh", **spec)
     assert any(flag in each for each in flags)
     assert note in notes
+
+
+def test_a_draft_model_is_what_the_scenario_wants() -> None:
+    speculative = {"model": "/models/draft", "tokens": 3}
+    flags, notes = flags_and_notes(AWQ, scenario="ProductionHigh", vllm={"speculative": speculative})
+    assert '--speculative-config={"model": "/models/draft", "num_speculative_tokens": 3}' in flags
+    assert "peculative" not in notes
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_kubectl_explain_has_the_table(name: str) -> None:
+    """The field's docstring is written by hand, and must say what the table does."""
+    row = SCENARIOS[name]
+    figures = (
+        f"{row.memory_percent} %, {row.context}, {row.tensor} × {row.pipeline}, {row.sequences}, {row.batched_tokens}"
+    )
+    explained = " ".join((ModelServerSpec.model_fields["scenario"].description or "").split())
+    assert f"{name} {figures}," in explained
 
 
 def test_speculation_without_a_draft_model_says_what_it_does() -> None:
