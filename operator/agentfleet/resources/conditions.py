@@ -15,6 +15,11 @@ READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 MODEL_READY = "ModelReady"
+METRICS_AVAILABLE = "MetricsAvailable"
+SCALING_ACTIVE = "ScalingActive"
+CAPACITY_BLOCKED = "CapacityBlocked"
+CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
+THRESHOLD_EXCEEDED = "ThresholdExceeded"
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -23,7 +28,8 @@ class Condition(Contract):
     """One aspect of the object's state."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Ready, Reconciling, Stalled or ModelReady."""
+    """Ready, Reconciling, Stalled, ModelReady, MetricsAvailable, ScalingActive, CapacityBlocked, ConflictingAutoscaler
+    or ThresholdExceeded."""
 
     status: ConditionStatus
     """True, False or Unknown."""
@@ -102,6 +108,24 @@ HINTS: dict[str, str] = {
     "VolumeMountFailed": "The volume's folder must exist on the node, its claim must be bound.",
     "EngineDied": "See the message and `kubectl logs` of the pod's engine container with --previous.",
     "ProbeTimeout": "The engine did not answer in time; see its logs, or raise spec.startupTimeout.",
+    # The scaling loop
+    "MetricsFound": "",
+    "MetricsStarting": "",
+    "MetricsPartial": "Nothing is scaled in meanwhile; see the pods that do not answer.",
+    "MetricsStale": "Nothing is scaled in meanwhile; can the operator reach port 9901 of the pods?",
+    "MetricsMissing": "Nothing is scaled in meanwhile; can the operator reach port 9901 of the pods?",
+    "MetricsRenamed": "Nothing is scaled in meanwhile; this version of the engine is not known to the operator.",
+    "ScalingApplied": "",
+    "ScalingRecommended": "",
+    "ScalingManual": "",
+    "AwaitingApproval": "Approve it with `kubectl agentfleet approve`, or by the annotation agentfleet.dev/approve.",
+    "NoDemandSource": "Put a route before it to let it go to zero: a server without pods sees no requests.",
+    "ScalingPaused": "",
+    "BudgetExceeded": "Raise scaling.maxGpus, or the namespace's budget in the operator's settings (chart values).",
+    "BudgetUnknown": "No replica is added before the GPUs of all ModelServers in the namespace are known.",
+    "ReversalBreaker": "It went up and down too often; lengthen scaling.stabilization.in or raise minReplicas.",
+    "OtherAutoscaler": "Delete the other autoscaler, or use scaling.mode Recommend or Manual.",
+    "AboveThreshold": "",
     "InternalError": "This is a bug of the operator; see its log, and report it.",
 }
 """Every reason, with what a human can do about it (empty where nothing has to be done)."""

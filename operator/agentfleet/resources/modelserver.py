@@ -22,6 +22,7 @@ from agentfleet.resources.gpu import Gpu, Parallelism
 from agentfleet.resources.model import Cache, Model, Uri
 from agentfleet.resources.modelserver_rules import SPEC_RULES
 from agentfleet.resources.pods import EnginePod, Placement
+from agentfleet.resources.scaling import Scaling, Thresholds
 
 EngineName = Literal["VLLM", "Ollama", "LlamaCpp", "FoundryLocal", "External"]
 ScenarioName = Literal["Development", "Staging", "ProductionLow", "ProductionHigh", "Enterprise"]
@@ -166,8 +167,14 @@ class ModelServerSpec(EnginePod):
     """Which nodes the pods run on. Default: any that fits."""
 
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Pods that serve the model, 0 to 1000. Also set through /scale (kubectl scale, HPA), which is why the API server
-    itself fills in the default: /scale of an object without replicas is an error. Default: 1."""
+    """Pods that serve the model, 0 to 1000; ignored with scaling.mode Apply. Also set through /scale (kubectl scale,
+    HPA), which is why the API server itself fills in the default: /scale of an object without replicas is an error. Default: 1."""
+
+    scaling: Scaling | None = None
+    """How many replicas there shall be, and who decides. Default: spec.replicas, with advice in status.scaling."""
+
+    thresholds: Thresholds | None = None
+    """What is worth an alert. Default: the values that its fields name."""
 
     drain: Drain | None = None
     """How a stopping pod finishes its requests. Default: up to 120s."""

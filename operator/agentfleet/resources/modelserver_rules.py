@@ -13,6 +13,7 @@ _EXTERNAL = "(self.engine == 'External' || self.engine == 'FoundryLocal')"
 _EXTERNAL_WITHOUT = (
     "scenario", "profile", "profiles", "parallelism", "gpu", "adapters", "image", "imagePullPolicy", "extraArgs", "env",
     "envFrom", "files", "resources", "podTemplate", "cache", "drain", "idle", "rollout", "expose", "startupTimeout",
+    "scaling",
 )  # fmt: skip
 
 
@@ -152,6 +153,16 @@ SPEC_RULES: list[tuple[str | None, ...]] = [
         " || self.parallelism.pipeline % self.parallelism.nodes == 0",
         "parallelism.pipeline must be a multiple of parallelism.nodes",
         ".parallelism.nodes",
+    ),
+    (
+        "!has(self.scaling) || !has(self.scaling.vertical) || self.engine == 'VLLM'",
+        "scaling.vertical is for engine VLLM: it changes the tensor parallel size",
+        ".scaling.vertical",
+    ),
+    (
+        "!has(self.scaling) || !has(self.placement) || !has(self.placement.mode) || self.placement.mode != 'PerNode'",
+        "placement mode PerNode runs one pod on each node: there is nothing to scale",
+        ".scaling",
     ),
     ("self.engine == 'VLLM' || !has(self.vllm)", "vllm is for engine VLLM", ".vllm"),
     ("self.engine == 'LlamaCpp' || !has(self.llamaCpp)", "llamaCpp is for engine LlamaCpp", ".llamaCpp"),

@@ -7,6 +7,7 @@ from pydantic import Field
 from agentfleet.resources.base import Contract, map_list
 from agentfleet.resources.conditions import Condition
 from agentfleet.resources.facts import ModelFacts
+from agentfleet.resources.scaling_status import Capacity, GpuStatus, Report, ScalingStatus
 
 ModelState = Literal["Pending", "Downloading", "Verifying", "Loading", "Ready", "Failed"]
 
@@ -202,5 +203,18 @@ class ModelServerStatus(Contract):
     rollout: RolloutPace | None = None
     """How pods of a changed spec replace the old ones."""
 
+    capacity: Capacity | None = None
+    """What one replica can carry, as it was learnt."""
+
+    scaling: ScalingStatus | None = None
+    """What the scaling loop does."""
+
+    gpu: GpuStatus | None = None
+    """GPUs of the replicas."""
+
+    report: Report | None = None
+    """What the last whole window was like."""
+
     conditions: Annotated[tuple[Condition, ...], map_list("type", max_items=16)]
-    """Ready, Reconciling, Stalled and ModelReady."""
+    """Ready, Reconciling, Stalled, ModelReady, MetricsAvailable, ScalingActive, CapacityBlocked,
+    ConflictingAutoscaler and ThresholdExceeded."""
