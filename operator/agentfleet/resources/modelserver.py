@@ -168,7 +168,8 @@ class ModelServerSpec(EnginePod):
 
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     """Pods that serve the model, 0 to 1000; ignored with scaling.mode Apply. Also set through /scale (kubectl scale,
-    HPA), which is why the API server itself fills in the default: /scale of an object without replicas is an error. Default: 1."""
+    HPA), which is why the API server itself fills in the default: /scale of an object without replicas is an error.
+    Default: 1."""
 
     scaling: Scaling | None = None
     """How many replicas there shall be, and who decides. Default: spec.replicas, with advice in status.scaling."""
