@@ -154,7 +154,7 @@ class Scaling(Contract):
     without pods sees no requests. Default: 1."""
 
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Most replicas, 1 to 1000; required for mode Apply. Default: the larger of 8 and spec.replicas."""
+    """Most replicas, 1 to 1000; required for mode Apply. Default: the largest of 8, minReplicas and spec.replicas."""
 
     slo: Slo | None = None
     """The goal that replicas are counted for. Default: first token within 2s, 100ms a token."""
