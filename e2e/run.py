@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,7 +96,8 @@ def main(target: Target, arguments: Sequence[str]) -> int:
     results = _quick_parts(paths, for_pytest, selected=bool(paths or options.keyword))
     scenarios = _below(_SCENARIOS, paths)
     if scenarios and not options.no_cluster:
-        results += _on_cluster(target, [*scenarios, *for_pytest], keep=options.keep, full=options.full)
+        environment = _environment(target, full=options.full, plots=options.plot)
+        results += _on_cluster(target, [*scenarios, *for_pytest], environment, keep=options.keep)
     _print(results)
     return 0 if all(result.good for result in results) else 1
 
@@ -112,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
         "-k", dest="keyword", metavar="EXPRESSION", help="run the tests whose names match, as in pytest"
     )
     parser.add_argument("--full", action="store_true", help="real durations instead of short ones")
+    parser.add_argument(
+        "--plot", metavar="FOLDER", type=Path, help="draw what scenarios/scaling sees, as PNG in this folder"
+    )
     parser.add_argument("--no-cluster", action="store_true", help="leave out what needs a cluster")
     parser.add_argument("--keep", action="store_true", help="do not take down the cluster that was brought up for this")
     return parser
@@ -144,7 +148,9 @@ def _quick_parts(paths: Sequence[str], for_pytest: Sequence[str], *, selected: b
     return results
 
 
-def _on_cluster(target: Target, arguments: Sequence[str], *, keep: bool, full: bool) -> list[Result]:
+def _on_cluster(
+    target: Target, arguments: Sequence[str], environment: Mapping[str, str], *, keep: bool
+) -> list[Result]:
     """The cluster as it shall be, then the scenarios; a cluster that was brought up for this goes again."""
     ours = target == Target() and ((state := State.load()) is None or not state.usable) and not keep
     brought_up: list[Cluster] = []
@@ -158,9 +164,9 @@ def _on_cluster(target: Target, arguments: Sequence[str], *, keep: bool, full: b
         if brought_up:
             results += [_timed(name, partial(_built, build)) for name, build in _builds(arguments)]
         if brought_up:
-            environment = _environment(target, throwaway=ours, full=full)
             command = brought_up[0].network_command([*_PYTEST, *arguments])
-            results.append(_timed("scenarios", partial(_run, command, environment)))
+            throwaway = {"AGENTFLEET_E2E_THROWAWAY": "1"} if ours else {}
+            results.append(_timed("scenarios", partial(_run, command, {**environment, **throwaway})))
         else:
             results.append(Result("scenarios", "not run", 0.0))
     finally:
@@ -183,13 +189,13 @@ def _built(build: Callable[[], None]) -> int:
     return 0
 
 
-def _environment(target: Target, *, throwaway: bool, full: bool) -> dict[str, str]:
+def _environment(target: Target, *, full: bool, plots: Path | None) -> dict[str, str]:
     """What conftest.py reads, for a process from where no proxy can be reached."""
     ours = {
         "AGENTFLEET_E2E_CONTEXT": target.context,
         "AGENTFLEET_E2E_KIND": target.kind,
-        "AGENTFLEET_E2E_THROWAWAY": "1" if throwaway else None,
         "AGENTFLEET_E2E_FULL": "1" if full else None,
+        "AGENTFLEET_E2E_PLOTS": str(plots.absolute()) if plots else None,
     }
     return {**without_proxies(os.environ), **{name: value for name, value in ours.items() if value is not None}}
 

@@ -59,6 +59,8 @@ class Request:
     """Seconds until the answer began."""
     fate: Fate
     reason: str = ""
+    first_token: float | None = None
+    """Seconds until a whole stream's first token."""
 
     def __str__(self) -> str:
         when = f"{self.kind} of {self.began:.1f} s ({self.phase})"
@@ -70,6 +72,8 @@ class Traffic:
     """Traffic on its way; written by its own thread, read by the test's."""
 
     name: str
+    rate: Rate = field(default_factory=Rate)
+    """What is asked for from now on; another one may be set at any time."""
     started: int = 0
     requests: list[Request] = field(default_factory=list)
     phase: str = "steady"
@@ -78,9 +82,9 @@ class Traffic:
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def begin(self, address: str, model: str, rate: Rate) -> None:
+    def begin(self, address: str, model: str) -> None:
         """Start to send."""
-        client = _Client(address, model, rate, self)
+        client = _Client(address, model, self)
         self._thread = threading.Thread(target=lambda: asyncio.run(client.run(self._ended)), name=f"to {self.name}")
         self._thread.start()
 
@@ -139,8 +143,8 @@ def _counts(requests: list[Request]) -> str:
 @contextmanager
 def traffic(address: str, model: str, rate: Rate = Rate(), *, name: str = "") -> Iterator[Traffic]:
     """Traffic on ``host:port`` for the time of the block, whose end waits for the answers that are still due."""
-    seen = Traffic(name or model)
-    seen.begin(address, model, rate)
+    seen = Traffic(name or model, rate)
+    seen.begin(address, model)
     try:
         yield seen
     finally:
@@ -148,12 +152,11 @@ def traffic(address: str, model: str, rate: Rate = Rate(), *, name: str = "") ->
 
 
 class _Client:
-    """Sends what a rate says, from one thread."""
+    """Sends what the rate says, from one thread."""
 
-    def __init__(self, address: str, model: str, rate: Rate, seen: Traffic) -> None:
+    def __init__(self, address: str, model: str, seen: Traffic) -> None:
         self._address = address
         self._model = model
-        self._rate = rate
         self._seen = seen
 
     async def run(self, ended: threading.Event) -> None:
@@ -165,71 +168,83 @@ class _Client:
             httpx.AsyncClient(base_url=url, trust_env=False, limits=limits, timeout=timeout) as http,
             asyncio.TaskGroup() as requests,
         ):
-            due: dict[Kind, float] = {"stream": 0.0, "short": 0.0}
-            per_second: dict[Kind, float] = {"stream": self._rate.streams, "short": self._rate.shorts}
+            owed: dict[Kind, float] = {"stream": 1.0, "short": 1.0}
+            until = self._seen.now
             while not ended.is_set():
-                for kind, rate in per_second.items():
-                    while rate and due[kind] <= self._seen.now:
-                        due[kind] += 1 / rate
+                # What a late wake-up has missed is made up for: the loop is open.
+                elapsed, until, rate = self._seen.now - until, self._seen.now, self._seen.rate
+                wanted: dict[Kind, float] = {"stream": rate.streams, "short": rate.shorts}
+                for kind, per_second in wanted.items():
+                    owed[kind] += elapsed * per_second
+                    while per_second and owed[kind] >= 1:
+                        owed[kind] -= 1
                         self._seen.started += 1
-                        requests.create_task(self._one(http, kind))
+                        requests.create_task(self._one(http, kind, rate))
                 await asyncio.sleep(_PERIOD)
 
-    async def _one(self, http: httpx.AsyncClient, kind: Kind) -> None:
+    async def _one(self, http: httpx.AsyncClient, kind: Kind, rate: Rate) -> None:
         phase, began, first_byte = self._seen.phase, self._seen.now, None
+        tokens = rate.stream_tokens if kind == "stream" else rate.short_tokens
         fate: Fate = "whole"
-        reason = ""
+        reason, first_token = "", None
         try:
-            async with http.stream("POST", "chat/completions", json=self._body(kind)) as response:
+            async with http.stream("POST", "chat/completions", json=self._body(kind, tokens)) as response:
                 if response.is_error:
                     raise Broken(f"{response.status_code} {(await response.aread()).decode(errors='replace')[:200]}")
                 first_byte = self._seen.now - began
-                await (self._check_stream(response) if kind == "stream" else self._check_short(response))
+                if kind == "stream":
+                    first_token = await _check_stream(response, tokens) - self._seen.since - began
+                else:
+                    await _check_short(response, tokens)
         except (Broken, httpx.HTTPError) as error:
             fate = "failed" if first_byte is None else "truncated"
             reason = repr(error)
-        self._seen.requests.append(Request(kind, phase, began, self._seen.now - began, first_byte, fate, reason))
+        seconds = self._seen.now - began
+        self._seen.requests.append(Request(kind, phase, began, seconds, first_byte, fate, reason, first_token))
 
-    def _body(self, kind: Kind) -> dict[str, Any]:
+    def _body(self, kind: Kind, tokens: int) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": QUESTION}],
-            "max_tokens": self._tokens(kind),
+            "max_tokens": tokens,
             **_SAMPLING,
         }
         return body | {"stream": True, "stream_options": {"include_usage": True}} if kind == "stream" else body
 
-    def _tokens(self, kind: Kind) -> int:
-        return self._rate.stream_tokens if kind == "stream" else self._rate.short_tokens
 
-    async def _check_short(self, response: httpx.Response) -> None:
-        answer = _parsed((await response.aread()).decode(errors="replace"))
-        finish = next((each.get("finish_reason") for each in answer["choices"]), None)
-        self._check("short", finish, (answer.get("usage") or {}).get("completion_tokens"))
+async def _check_short(response: httpx.Response, wanted: int) -> None:
+    answer = _parsed((await response.aread()).decode(errors="replace"))
+    finish = next((each.get("finish_reason") for each in answer["choices"]), None)
+    _check(finish, (answer.get("usage") or {}).get("completion_tokens"), wanted)
 
-    async def _check_stream(self, response: httpx.Response) -> None:
-        finish = tokens = None
-        done = False
-        async for line in response.aiter_lines():
-            data = line.removeprefix("data:").strip()
-            if done and data:
-                raise Broken(f"more after [DONE]: {data[:200]}")
-            if not data or line.startswith(":"):
-                continue
-            if data == "[DONE]":
-                done = True
-                continue
-            chunk = _parsed(data)
-            finish = next((each["finish_reason"] for each in chunk["choices"] if each.get("finish_reason")), finish)
-            tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
-        if not done:
-            raise Broken(f"no [DONE] (finish_reason {finish}, {tokens} tokens)")
-        self._check("stream", finish, tokens)
 
-    def _check(self, kind: Kind, finish: str | None, tokens: int | None) -> None:
-        """The models of the tests never end by themselves, so every answer has as many tokens as were allowed."""
-        if finish != "length" or tokens != self._tokens(kind):
-            raise Broken(f"finish_reason {finish} after {tokens} of {self._tokens(kind)} tokens")
+async def _check_stream(response: httpx.Response, wanted: int) -> float:
+    """Returns when the first piece came, by time.monotonic(): engines send it with the first token."""
+    finish = tokens = first = None
+    done = False
+    async for line in response.aiter_lines():
+        data = line.removeprefix("data:").strip()
+        if done and data:
+            raise Broken(f"more after [DONE]: {data[:200]}")
+        if not data or line.startswith(":"):
+            continue
+        if data == "[DONE]":
+            done = True
+            continue
+        chunk = _parsed(data)
+        finish = next((each["finish_reason"] for each in chunk["choices"] if each.get("finish_reason")), finish)
+        tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
+        first = first or (time.monotonic() if chunk["choices"] else None)
+    if not done:
+        raise Broken(f"no [DONE] (finish_reason {finish}, {tokens} tokens)")
+    _check(finish, tokens, wanted)
+    return first or time.monotonic()
+
+
+def _check(finish: str | None, tokens: int | None, wanted: int) -> None:
+    """The models of the tests never end by themselves, so every answer has as many tokens as were allowed."""
+    if finish != "length" or tokens != wanted:
+        raise Broken(f"finish_reason {finish} after {tokens} of {wanted} tokens")
 
 
 def _parsed(data: str) -> dict[str, Any]:

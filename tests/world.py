@@ -1,11 +1,15 @@
 """An operator without its edges, for tests of reconcile: a cluster in memory, its cache, a clock that tests move."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agentfleet.autoscale.controller import Controller
 from agentfleet.cache import Cache
 from agentfleet.metrics import Metrics
+from agentfleet.monitor.loop import ScalingLoop
+from agentfleet.monitor.scrape import Look, Target
+from agentfleet.monitor.watched import MakeController
 from agentfleet.objects import Key, Manifest
 from agentfleet.reconcile import Reconciler
 from agentfleet.references import References
@@ -27,6 +31,8 @@ class World:
         self.cache = Cache()
         self.references = References()
         self.answers: dict[str, Mapping[str, Any]] = {}
+        self.looks: dict[Key, Look] = {}
+        self.make_controller: MakeController = Controller
         self.settings = Settings(**settings)
         self.cluster.on_change = lambda seen, deleted: self.cache.observe(seen, deleted=deleted)
         self.start()
@@ -36,6 +42,18 @@ class World:
         """A new operator process over the same cluster; its watches have listed everything."""
         self.metrics = Metrics()
         self.cluster.writes.clear()
+        self.enqueued: list[Key] = []
+        self.due: dict[Key, datetime] = {}
+        self.loop = ScalingLoop(
+            cache=self.cache,
+            scraper=self,
+            enqueue=lambda key, _: self.enqueued.append(key),
+            metrics=self.metrics,
+            interval=5.0,
+            budgets=self.settings.gpu_budgets,
+            make_controller=self.make_controller,
+            clock=self.seconds,
+        )
         self.reconcile = Reconciler(
             cluster=self.cluster,
             cache=self.cache,
@@ -43,8 +61,30 @@ class World:
             sidecars=self,
             settings=self.settings,
             metrics=self.metrics,
+            loop=self.loop,
             now=lambda: self.now,
         )
+
+    def seconds(self) -> float:
+        return self.now.timestamp()
+
+    def set_demand_sources(self, sources: Mapping[str, str]) -> None:
+        """Gateways are what tests put into `demand`."""
+
+    async def look(self, targets: Sequence[Target], now: float) -> dict[Key, Look]:
+        return {target.key: self.looks.get(target.key, ({}, None, 0)) for target in targets}
+
+    async def tick(self, seconds: float = 5.0) -> None:
+        """One look of the scaling loop, and what reconcile makes of it; it also comes when it asked to."""
+        self.now += timedelta(seconds=seconds)
+        self.enqueued.clear()
+        await self.loop.tick()
+        due = {key for key, time in self.due.items() if time <= self.now}
+        for key in sorted({*self.enqueued, *due}):
+            self.due.pop(key, None)
+            after = await self.reconcile(key)
+            if after is not None:
+                self.due[key] = self.now + timedelta(seconds=after)
 
     async def statuses(self, addresses: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
         return {name: self.answers[name] for name in addresses if name in self.answers}

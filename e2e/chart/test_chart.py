@@ -23,6 +23,7 @@ from e2e.cluster.shell import run
 EVERYTHING: Values = {
     "replicas": 2,
     "monitoring": {"serviceMonitor": {"enabled": True, "labels": {"team": "edge"}}},
+    "gpuExporter": {"enabled": True, "dcgmUrl": "http://$(NODE_IP):9400/metrics", "priorityClassName": "high"},
     "networkPolicy": {"enabled": True, "apiServerCIDRs": ["192.0.2.1/32"], "metricsFrom": [{"namespaceSelector": {}}]},
     "tolerations": [{"key": "edge", "operator": "Exists"}],
     "affinity": {"nodeAffinity": {}},
@@ -111,8 +112,8 @@ def test_ports_are_those_of_the_processes() -> None:
     rendered = render(EVERYTHING)
     default = Settings().http_port
     assert [port["containerPort"] for port in rendered.container["ports"]] == [default]
-    assert [port["port"] for port in rendered.one("Service")["spec"]["ports"]] == [default]
-    sidecars = rendered.one("NetworkPolicy")["spec"]["egress"][2]
+    assert [port["port"] for port in rendered.one("Service", "agentfleet-metrics")["spec"]["ports"]] == [default]
+    sidecars = rendered.one("NetworkPolicy", "agentfleet")["spec"]["egress"][2]
     assert sidecars["ports"] == [{"port": SIDECAR_PORT, "protocol": "TCP"}]
     assert sidecars["to"][0]["podSelector"]["matchLabels"] == {MANAGED_BY: FIELD_MANAGER}
 
@@ -122,13 +123,13 @@ def test_selectors_find_the_pod() -> None:
     labels = rendered.pod["metadata"]["labels"].items()
     selectors = [
         rendered.one("Deployment")["spec"]["selector"]["matchLabels"],
-        rendered.one("Service")["spec"]["selector"],
+        rendered.one("Service", "agentfleet-metrics")["spec"]["selector"],
         rendered.one("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        rendered.one("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        rendered.one("NetworkPolicy", "agentfleet")["spec"]["podSelector"]["matchLabels"],
     ]
     assert all(selector.items() <= labels for selector in selectors)
-    service = rendered.one("Service")["metadata"]["labels"].items()
-    assert rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= service
+    service = rendered.one("Service", "agentfleet-metrics")["metadata"]["labels"].items()
+    assert rendered.one("ServiceMonitor", "agentfleet")["spec"]["selector"]["matchLabels"].items() <= service
 
 
 def test_crds_are_the_generated_ones_and_kept() -> None:

@@ -47,6 +47,10 @@ def count(*kinds: str) -> Look:
     return lambda rendered: sum(len(rendered.all(kind)) for kind in kinds)
 
 
+def exporter(path: str) -> Look:
+    return at("DaemonSet", f"spec.template.spec.{path}")
+
+
 def matched(rendered: Rendered) -> Any:
     return rendered.one("Deployment")["spec"]["selector"]["matchLabels"]
 
@@ -59,6 +63,11 @@ def kept(rendered: Rendered) -> int:
 def profiles(rendered: Rendered) -> Any:
     """The profiles as the operator reads them."""
     return Settings.from_environment(rendered.environment).profiles
+
+
+def budgets(rendered: Rendered) -> Any:
+    """The budgets as the operator reads them."""
+    return dict(Settings.from_environment(rendered.environment).gpu_budgets)
 
 
 SELECTOR = {
@@ -74,6 +83,7 @@ PROFILES: Values = {
     "l4": {"gpu": {"count": 2, "memory": "22Gi", "products": ["NVIDIA-L4"]}, "vllm": {"maxModelLen": 1000000}},
     "cpu": {"engine": "LlamaCpp", "env": {"A": "1"}, "gpu": {"count": 0}, "memory": 8},
 }
+TAINT = {"key": "gpu", "operator": "Exists"}
 PEER = {"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}
 
 VALUES: list[tuple[str, Any, Look, Any]] = [
@@ -124,11 +134,14 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
     ("operator.workers", 16, env("WORKERS"), "16"),
     ("operator.stuckAfter", "1m30s", env("STUCK_AFTER"), "1m30s"),
     ("operator.resyncInterval", "1h", env("RESYNC_INTERVAL"), "1h"),
+    ("scaling.interval", "10s", env("SCALING_INTERVAL"), "10s"),
+    ("scaling.gpuBudgets", {"*": 8, "research": 32}, budgets, {"*": 8, "research": 32}),
     ("operator.profileDwell", "1m", env("PROFILE_DWELL"), "1m"),
     ("operator.statusInterval", "10m", env("STATUS_INTERVAL"), "10m"),
     ("leaderElection.leaseDuration", "60s", env("LEASE_DURATION"), "60s"),
     ("leaderElection.renewDeadline", "12s", env("RENEW_DEADLINE"), "12s"),
     ("leaderElection.renewInterval", "500ms", env("RENEW_INTERVAL"), "500ms"),
+    ("gpuExporter.enabled", True, count("DaemonSet"), 1),
     ("monitoring.serviceMonitor.enabled", True, count("ServiceMonitor"), 1),
     ("networkPolicy.enabled", True, count("NetworkPolicy"), 1),
     ("resources.requests.cpu", "1", container("resources.requests.cpu"), "1"),
@@ -151,6 +164,20 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
 GUARDED: list[tuple[str, str, Any, Look, Any]] = [
     ("monitoring.serviceMonitor", "interval", "5s", at("ServiceMonitor", "spec.endpoints.0.interval"), "5s"),
     ("monitoring.serviceMonitor", "labels", {"a": "b"}, at("ServiceMonitor", "metadata.labels.a"), "b"),
+    ("gpuExporter", "interval", "15s", exporter("containers.0.args.1"), "--interval=15s"),
+    ("gpuExporter", "dcgmUrl", "http://x:1/m", exporter("containers.0.args.3"), "--dcgm-url=http://x:1/m"),
+    ("gpuExporter", "runtimeClassName", "gpu", exporter("runtimeClassName"), "gpu"),
+    ("gpuExporter", "runtimeClassName", "", exporter("runtimeClassName"), None),
+    ("gpuExporter", "kubeletDir", "/k", exporter("volumes.0.hostPath.path"), "/k/pod-resources"),
+    ("gpuExporter", "networkPolicy", True, count("NetworkPolicy"), 1),
+    ("gpuExporter", "networkPolicy", False, count("NetworkPolicy"), 0),
+    ("gpuExporter", "nodeSelector", {}, exporter("nodeSelector"), {"nvidia.com/gpu.present": "true"}),
+    ("gpuExporter", "nodeSelector", {"a": "b"}, exporter("nodeSelector"), {"a": "b"}),
+    ("gpuExporter", "tolerations", [TAINT], exporter("tolerations"), [TAINT]),
+    ("gpuExporter", "priorityClassName", "high", exporter("priorityClassName"), "high"),
+    ("gpuExporter", "resources.requests.cpu", "1", exporter("containers.0.resources.requests.cpu"), "1"),
+    ("gpuExporter", "resources.requests.memory", "1Gi", exporter("containers.0.resources.requests.memory"), "1Gi"),
+    ("gpuExporter", "resources.limits.memory", "1Gi", exporter("containers.0.resources.limits.memory"), "1Gi"),
     ("networkPolicy", "metricsFrom", [PEER], at("NetworkPolicy", "spec.ingress.0.from"), [PEER]),
     (
         "networkPolicy",
@@ -179,7 +206,7 @@ def test_value(path: str, value: Any, look: Look, expected: Any) -> None:
 
 @pytest.mark.parametrize(("parent", "name", "value", "look", "expected"), GUARDED, ids=[case[1] for case in GUARDED])
 def test_value_of_something_optional(parent: str, name: str, value: Any, look: Look, expected: Any) -> None:
-    assert look(render(nested(parent, {"enabled": True, name: value}))) == expected
+    assert look(render(nested(parent, {"enabled": True, **nested(name, value)}))) == expected
 
 
 def test_every_value_is_tested() -> None:

@@ -24,7 +24,9 @@ configmaps: get list watch create patch delete
 persistentvolumeclaims: get list watch create patch delete
 networking.k8s.io/networkpolicies: get list watch create patch delete
 policy/poddisruptionbudgets: get list watch create patch delete
-pods: get list watch
+autoscaling/horizontalpodautoscalers: list watch
+keda.sh/scaledobjects: list watch
+pods: get list watch patch
 events: list create"""
 
 LEASE = """\
@@ -42,7 +44,16 @@ EDIT = """\
 agentfleet.dev/modelservers: create update patch delete deletecollection
 agentfleet.dev/modelservers/scale: update patch"""
 
-USERS = {"ClusterRole /agentfleet-view": VIEW, "ClusterRole /agentfleet-edit": EDIT}
+SAMPLES = """\
+pods: list
+pods/proxy: get
+coordination.k8s.io/leases: list"""
+
+USERS = {
+    "ClusterRole /agentfleet-view": VIEW,
+    "ClusterRole /agentfleet-edit": EDIT,
+    "ClusterRole /agentfleet-samples": SAMPLES,
+}
 OWN = {f"Role {NAMESPACE}/agentfleet-lease": LEASE}
 CLUSTER = "agentfleet-agentfleet-system"
 NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"]}}
@@ -133,7 +144,11 @@ def test_everything_that_is_watched_may_be_watched() -> None:
 def test_user_roles_add_to_the_clusters_own() -> None:
     prefix = "rbac.authorization.k8s.io/aggregate-to-"
     rendered = render()
-    for name, expected in (("agentfleet-view", {"view", "edit", "admin"}), ("agentfleet-edit", {"edit", "admin"})):
+    for name, expected in (
+        ("agentfleet-view", {"view", "edit", "admin"}),
+        ("agentfleet-edit", {"edit", "admin"}),
+        ("agentfleet-samples", set()),
+    ):
         labels = rendered.one("ClusterRole", name)["metadata"]["labels"]
         assert {key.removeprefix(prefix) for key in labels if key.startswith(prefix)} == expected
 

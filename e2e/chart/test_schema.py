@@ -53,6 +53,9 @@ REFUSED: list[tuple[str, Any, str]] = [
         "at '/profiles/l4/engine': value must be one of 'VLLM', 'Ollama', 'LlamaCpp'",
     ),
     ("profiles", {"L4": {}}, "at '/profiles': additional properties 'L4' not allowed"),
+    ("gpuExporter.dcgmUrl", "dcgm:9400", "at '/gpuExporter/dcgmUrl': 'dcgm:9400' does not match pattern"),
+    ("gpuExporter.kubeletDir", "/a/../b", "at '/gpuExporter/kubeletDir': '/a/../b' does not match pattern"),
+    ("gpuExporter.mig", True, "at '/gpuExporter': additional properties 'mig' not allowed"),
     ("networkPolicy.apiServerPorts", [], "at '/networkPolicy/apiServerPorts': minItems: got 0, want 1"),
 ]
 

@@ -1,11 +1,14 @@
-"""What people do to a cluster under load: nodes are drained for maintenance."""
+"""What happens to a cluster under load: nodes are drained for maintenance, and packets are dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from e2e.cluster import EmbeddedCluster
 from e2e.scenarios.scenario import Scenario
+
+_TABLE = "e2e_dropped"
 
 
 @contextmanager
@@ -17,3 +20,18 @@ def drained(scenario: Scenario, node: str) -> Iterator[None]:
         yield
     finally:
         scenario.kubectl("uncordon", node)
+
+
+@contextmanager
+def silenced(cluster: EmbeddedCluster, addresses: Iterable[str], port: int) -> Iterator[None]:
+    """A port of these pods that answers nobody in the cluster for the time of the block, as behind a firewall that
+    drops: whoever asks waits in vain. Their own node still reaches it, so the kubelet's probes and hooks go on."""
+    rules = f"table inet {_TABLE} {{ chain dropped {{ type filter hook forward priority -200; "
+    rules += f"ip daddr {{ {', '.join(addresses)} }} tcp dport {port} drop; }}; }}"
+    try:
+        for node in cluster.nodes:
+            node.run(["nft", rules])
+        yield
+    finally:
+        for node in cluster.nodes:
+            node.run(["nft", f"table inet {_TABLE}; delete table inet {_TABLE}"])

@@ -16,13 +16,15 @@ COMMANDS = {
     "sidecar": ("agentfleet.sidecar.main", "run beside an engine: drain, progress, metrics"),
     "probe": ("agentfleet.sidecar.prober", "watch an endpoint outside the cluster"),
     "loader": ("agentfleet.sidecar.loader", "download a model into a cache folder"),
+    "simulate": ("agentfleet.simulator.main", "replay load against the scaling loop and other autoscalers"),
+    "gpu-exporter": ("agentfleet.gpu.main", "metrics of a node's GPUs"),
 }
 """Each module has main(argv) -> int, which gets what follows the command and returns the exit code."""
 
 
 def main() -> int:
     """The console script."""
-    listing = "\n".join(f"  {name:10} {help_text}" for name, (_, help_text) in COMMANDS.items())
+    listing = "\n".join(f"  {name:12} {help_text}" for name, (_, help_text) in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="agentfleet",
         description="Fleets of AI agents and model servers on Kubernetes.",

@@ -1,7 +1,8 @@
 """The composition root of `agentfleet operator`: builds every part and runs them together. No logic.
 
     server ─ Lease gate ─ lead: kopf ─▶ Observer ─▶ Cache + WorkQueue ─▶ Reconciler ─▶ KubeCluster
-                                └▶ Resync (warm-up gate, repair), OptionalWatch (kinds whose CRD may be absent)
+                                ├▶ Resync (warm-up gate, repair), OptionalWatch (kinds whose CRD may be absent)
+                                └▶ ScalingLoop ─▶ Scraper (pods, gateways); its advice goes to Reconciler
 
 A part that fails takes the process down with a non-zero exit code, and kubelet starts it anew. SIGTERM ends it
 cleanly: keys in work are finished, the Lease is handed on, exit code 0.
@@ -14,6 +15,7 @@ import os
 import signal
 from collections.abc import Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import httpx
 
@@ -24,7 +26,15 @@ from agentfleet.handlers import build_registry, kopf_settings, watch
 from agentfleet.kubecluster import KubeCluster, connect
 from agentfleet.leader import LeaseGate, Terms
 from agentfleet.metrics import Metrics
-from agentfleet.objects import KINDS, Kind
+from agentfleet.monitor import samples_api
+from agentfleet.monitor.fleet import FleetView
+from agentfleet.monitor.gpus import Gpus
+from agentfleet.monitor.loop import ScalingLoop
+from agentfleet.monitor.metrics import ObservationsCollector
+from agentfleet.monitor.scaling_metrics import ScalingCollector
+from agentfleet.monitor.scrape import Scraper
+from agentfleet.monitor.usage import Usage
+from agentfleet.objects import KINDS, Key, Kind
 from agentfleet.observe import Observer
 from agentfleet.optional import OptionalWatch
 from agentfleet.reconcile import Reconciler
@@ -77,8 +87,9 @@ async def run(settings: Settings) -> None:
     ):
         cluster = KubeCluster(client, namespaces=settings.watch_namespaces, metrics=metrics)
         operator = Operator(settings, cluster, HttpSidecars(http), metrics, stop)
-        async with serve(application(operator.health, operator.readiness, metrics), settings.http_port) as port:
-            logger.info("serving /healthz, /readyz and /metrics on port %d", port)
+        app = application(operator.health, operator.readiness, metrics, operator.routes)
+        async with serve(app, settings.http_port) as port:
+            logger.info("serving /healthz, /readyz, /metrics and samples on port %d", port)
             await operator.run()
 
 
@@ -102,6 +113,18 @@ class Operator:
         )
         cache = Cache()
         references = References()
+        self._cache = cache
+        self._scraper = Scraper()
+        self._gpus = Gpus(settings.gpu_exporter)
+        self._usage = Usage(cluster, cache, namespaces=settings.watch_namespaces, nodes=settings.watch_nodes)
+        self._loop = ScalingLoop(
+            cache=cache,
+            scraper=self._scraper,
+            enqueue=self._reconcile_after,
+            metrics=metrics,
+            interval=settings.scaling_interval,
+            budgets=settings.gpu_budgets,
+        )
         reconciler = Reconciler(
             cluster=cluster,
             cache=cache,
@@ -109,6 +132,7 @@ class Operator:
             sidecars=sidecars,
             settings=settings,
             metrics=metrics,
+            loop=self._loop,
             now=lambda: datetime.now(UTC),
         )
         self._queue = WorkQueue(reconciler, workers=settings.workers, metrics=metrics)
@@ -152,6 +176,9 @@ class Operator:
         )
         self._leading = False
         metrics.watch_cache(KINDS, cache.count)
+        metrics.registry.register(ScalingCollector(self._loop))
+        metrics.registry.register(ObservationsCollector(self._loop.observations, FleetView(cache)))
+        self.routes = samples_api.routes(self._loop.observations, lambda: self._leading, self._learnt)
 
     def readiness(self) -> Readiness:
         """A leader is ready with a warm cache; a standby as long as it can ask for the Lease."""
@@ -182,6 +209,7 @@ class Operator:
                     ("watch", self._watch),
                     ("work", self._work),
                     ("resync", self._resync.run),
+                    ("scaling loop", self._scale),
                     ("loop monitor", lag.run),
                     *((f"watch of {optional.kind.plural}", optional.run) for optional in self._optional),
                 )
@@ -211,6 +239,19 @@ class Operator:
         for optional in self._optional:
             await optional.settle()
         await self._queue.run()
+
+    def _reconcile_after(self, key: Key, seconds: float) -> None:
+        self._queue.add_after(key, seconds)
+
+    async def _scale(self) -> None:
+        async with self._scraper, self._gpus, asyncio.TaskGroup() as group:
+            group.create_task(self._loop.run())
+            group.create_task(self._loop.follow_gpus(self._gpus.read))
+            group.create_task(self._loop.follow_usage(self._usage.read))
+
+    def _learnt(self, key: Key) -> dict[str, Any] | None:
+        capacity: dict[str, Any] | None = (self._cache.get(key) or {}).get("status", {}).get("capacity")
+        return capacity
 
     async def _drain(self, work: asyncio.Task[None]) -> None:
         """Let the keys in work finish, while the Lease is still renewed."""

@@ -1,6 +1,7 @@
 """Carries out wishes against the cluster: sends only what would change something, never takes over what is not ours."""
 
 import copy
+import logging
 
 from agentfleet.cache import Cache
 from agentfleet.cluster import Cluster
@@ -9,6 +10,9 @@ from agentfleet.manifests.merge import contains
 from agentfleet.manifests.names import APPLIED_ANNOTATION
 from agentfleet.metrics import Metrics
 from agentfleet.objects import MANAGED_BY, MODEL_SERVER_LABEL, Key, Manifest, key_of
+from agentfleet.planning.victims import marked
+
+logger = logging.getLogger(__name__)
 
 _FOREIGN_RETRY = 30.0
 """Seconds between looks at a foreign object that has one of our names: such objects are not watched."""
@@ -51,6 +55,15 @@ class Applier:
         if live is None or live["spec"].get("replicas", 1) == replicas:
             return
         await self._cluster.scale(key, replicas)
+
+    async def mark(self, pod: Manifest, cost: str) -> None:
+        """Give a pod its deletion cost. One that is gone meanwhile, or that may not be patched, goes in any order."""
+        try:
+            answer = await self._cluster.apply(marked(pod, cost), force=True)
+        except (Conflict, InvalidSpec) as error:
+            logger.info("%s is not chosen for scaling in: %s", pod["metadata"]["name"], error)
+        else:
+            self._cache.observe(answer)
 
     async def _first_apply(self, key: Key, manifest: Manifest) -> Manifest:
         # Without force: on an object that somebody else made, a field of theirs answers with a conflict.

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentfleet.objects import GROUP, KINDS, Key, Manifest, key_of, parent_of
+from agentfleet.objects import DELETION_COST, DEMAND_SOURCE_LABEL, GROUP, KINDS, Key, Manifest, key_of, parent_of
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _TOMBSTONES = 4096
@@ -29,7 +29,7 @@ def _full_metadata(manifest: Manifest) -> Manifest:
 
 
 def _essential_metadata(manifest: Manifest) -> Manifest:
-    """Identity, ownership, labels, deletion, and of the annotations only ours."""
+    """Identity, ownership, labels, deletion, and of the annotations only those that we set or read."""
     metadata = _pick(
         manifest["metadata"],
         "name",
@@ -44,7 +44,7 @@ def _essential_metadata(manifest: Manifest) -> Manifest:
     ours = {
         name: value
         for name, value in manifest["metadata"].get("annotations", {}).items()
-        if name.startswith(GROUP + "/")
+        if name.startswith(GROUP + "/") or name == DELETION_COST
     }
     if ours:
         metadata["annotations"] = ours
@@ -56,11 +56,21 @@ def _whole(manifest: Manifest) -> Manifest:
     return {**rest, "metadata": _full_metadata(manifest)}
 
 
+def _limits(spec: Manifest) -> Manifest:
+    """What the use of CPU and memory is compared with."""
+    limited = [
+        {"name": container["name"], "resources": {"limits": _pick(container["resources"]["limits"], "cpu", "memory")}}
+        for container in (*spec.get("containers", ()), *spec.get("initContainers", ()))
+        if container.get("resources", {}).get("limits")
+    ]
+    return {"containers": limited} if limited else {}
+
+
 def _pod(manifest: Manifest) -> Manifest:
     return {
         **_pick(manifest, "apiVersion", "kind"),
         "metadata": _essential_metadata(manifest),
-        "spec": _pick(manifest.get("spec", {}), "nodeName"),
+        "spec": {**_pick(manifest.get("spec", {}), "nodeName"), **_limits(manifest.get("spec", {}))},
         "status": _pick(
             manifest.get("status", {}),
             "phase",
@@ -103,12 +113,23 @@ def _wish(manifest: Manifest) -> Manifest:
     return {**_pick(manifest, "apiVersion", "kind", "spec"), "metadata": _full_metadata(manifest)}
 
 
+def _autoscaler(manifest: Manifest) -> Manifest:
+    """Only what it scales: its status changes all the time."""
+    return {
+        **_pick(manifest, "apiVersion", "kind"),
+        "metadata": _essential_metadata(manifest),
+        "spec": _pick(manifest.get("spec", {}), "scaleTargetRef"),
+    }
+
+
 _SLIM: dict[str, Callable[[Manifest], Manifest]] = {
     "NetworkPolicy": _wish,
     "PodDisruptionBudget": _wish,
     "Pod": _pod,
     "Node": _node,
     "PersistentVolumeClaim": _claim,
+    "HorizontalPodAutoscaler": _autoscaler,
+    "ScaledObject": _autoscaler,
 }
 """What is kept of each kind; everything but managedFields and kubectl's copy of the object where not named."""
 
@@ -137,6 +158,7 @@ class Cache:
     def __init__(self) -> None:
         self._entries: dict[str, dict[Key, _Entry]] = {kind: {} for kind in KINDS}
         self._children: dict[Key, set[Key]] = {}
+        self._sources: set[Key] = set()
         # uids never come back: what is known to be gone is not let in again by a late answer to a write
         self._gone: dict[str, None] = {}
         self._served: set[str] = set()
@@ -161,6 +183,8 @@ class Cache:
         if old is not None:
             self._remove(key, old)
         self._insert(key, _Entry(uid, version, parent_of(manifest), pack(slim(manifest))))
+        if key.kind == "Pod" and DEMAND_SOURCE_LABEL in manifest["metadata"].get("labels", {}):
+            self._sources.add(key)
         return True
 
     def serve(self, kind: str) -> None:
@@ -185,6 +209,15 @@ class Cache:
         """Objects of `kind` that belong to `parent` (objects.parent_of), sorted by name."""
         keys = sorted(key for key in self._children.get(parent, ()) if key.kind == kind)
         return [_unpack(self._entries[kind][key]) for key in keys]
+
+    def child_versions(self, parent: Key, kind: str) -> frozenset[tuple[Key, int]]:
+        """Which children of a kind there are, and their versions: cheap to compare, unlike the children themselves."""
+        held = self._entries[kind]
+        return frozenset((key, held[key].version) for key in self._children.get(parent, ()) if key.kind == kind)
+
+    def demand_sources(self) -> list[Manifest]:
+        """Pods of gateways that count requests, sorted by name."""
+        return [_unpack(self._entries["Pod"][key]) for key in sorted(self._sources)]
 
     def keys(self, kind: str) -> list[Key]:
         """All known keys of a kind, sorted."""
@@ -222,6 +255,7 @@ class Cache:
 
     def _remove(self, key: Key, entry: _Entry) -> None:
         del self._entries[key.kind][key]
+        self._sources.discard(key)
         if entry.parent is not None:
             siblings = self._children[entry.parent]
             siblings.discard(key)

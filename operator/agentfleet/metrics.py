@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.process_collector import ProcessCollector
 
 _RECONCILE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_TICK_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 10.0)
 
 
 class Metrics:
@@ -58,6 +59,18 @@ class Metrics:
             "Cached objects whose deletion no watch reported, found by a listing.",
             ["kind"],
             registry=registry,
+        )
+        self.scaling_tick_seconds = Histogram(
+            "agentfleet_scaling_tick_seconds",
+            "Time of one look of the scaling loop at all ModelServers.",
+            buckets=_TICK_BUCKETS,
+            registry=registry,
+        )
+        self.scaling_tick_lateness = Gauge(
+            "agentfleet_scaling_tick_late_seconds", "How late the last look began.", registry=registry
+        )
+        self.scaling_errors = Counter(
+            "agentfleet_scaling_errors", "Looks at one ModelServer that failed on a bug.", registry=registry
         )
         self.leader = Gauge("agentfleet_leader", "1 while this replica holds the Lease.", registry=registry)
 

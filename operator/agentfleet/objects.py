@@ -1,5 +1,6 @@
 """What the operator calls the things of a cluster: kinds, keys and plain manifests. Pure names, no behaviour."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,19 @@ MODEL_SERVER_LABEL = "agentfleet.dev/modelserver"
 LOADER_LABEL = "agentfleet.dev/loader-for"
 """Label on pods of a ModelServer's Jobs, instead of MODEL_SERVER_LABEL: Services, status.selector and counts must never
 take them for engine pods. Its value is the ModelServer's name."""
+
+DEMAND_SOURCE_LABEL = "agentfleet.dev/demand-source"
+"""Label on gateway pods that count requests for ModelServers of their namespace; its value is the port of /metrics."""
+
+
+APPROVE_ANNOTATION = "agentfleet.dev/approve"
+"""Annotation by which a user approves a scaling decision; its value is the decision's id."""
+
+REJECT_ANNOTATION = "agentfleet.dev/reject"
+"""The same to reject it."""
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+"""Annotation of pods by which a ReplicaSet chooses who goes first; absent is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,8 @@ KINDS: dict[str, Kind] = {
         Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", managed_only=True),
         Kind("Pod", "", "v1", "pods", managed_only=True),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
+        Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
+        Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", optional=True),
         Kind("Node", "", "v1", "nodes", namespaced=False),
     )
 }
@@ -81,13 +97,33 @@ def key_of(manifest: Manifest) -> Key:
     return Key(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
 
 
+AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
+"""Kinds that write the replicas of others."""
+
+_OUR_WORKLOAD = re.compile(r"(.+?)(-model)?-[0-9a-f]{8}")
+"""Names of workloads of a ModelServer, as far as they tell its name (manifests/names.py)."""
+
+
 def parent_of(manifest: Manifest) -> Key | None:
-    """The agentfleet object that an object belongs to: by owner reference, else (pods, kept claims) by label."""
+    """The agentfleet object that an object belongs to: by owner reference, else (pods, kept claims) by label; that an
+    autoscaler is about, itself or by one of its workloads."""
     metadata = manifest["metadata"]
     namespace = metadata.get("namespace", "")
+    if manifest["kind"] in AUTOSCALERS:
+        return _scaled_by(manifest, namespace)
     for owner in metadata.get("ownerReferences", ()):
         if owner.get("kind") in PARENTS and owner.get("apiVersion", "").startswith(GROUP + "/"):
             return Key(owner["kind"], namespace, owner["name"])
     labels = metadata.get("labels", {})
     name = labels.get(MODEL_SERVER_LABEL) or labels.get(LOADER_LABEL)
     return Key("ModelServer", namespace, name) if name else None
+
+
+def _scaled_by(autoscaler: Manifest, namespace: str) -> Key | None:
+    """The ModelServer that an autoscaler's target is or seems to belong to; reconcile looks whether it really does."""
+    target = autoscaler.get("spec", {}).get("scaleTargetRef", {})
+    name = target.get("name", "")
+    if target.get("kind") in PARENTS:
+        return Key(target["kind"], namespace, name) if target.get("apiVersion", "").startswith(GROUP + "/") else None
+    workload = _OUR_WORKLOAD.fullmatch(name)
+    return Key("ModelServer", namespace, workload.group(1)) if workload else None

@@ -17,13 +17,19 @@ from agentfleet.capacity import Capacity
 from agentfleet.cluster import Cluster
 from agentfleet.errors import AgentfleetError, InvalidSpec, NotReady
 from agentfleet.metrics import Metrics
+from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.health import assess, blocked, internal_error, stalled, status_of, waiting
 from agentfleet.planning.observed import Observed, gather
 from agentfleet.planning.plan import Plan, asks_for_nodes, plan
 from agentfleet.planning.preparation import Preparation, needs_nodes, prepare
 from agentfleet.planning.questions import loaders_to_ask, mount_failure, sidecars_to_ask, stuck_before_start
+from agentfleet.planning.scaling import Settled, settle, with_scaling
+from agentfleet.planning.scaling_types import Wanted
+from agentfleet.planning.standing import standing
+from agentfleet.planning.victims import victims
 from agentfleet.references import ANY_NODE, References
+from agentfleet.resources.conditions import THRESHOLD_EXCEEDED
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
 from agentfleet.settings import Settings
@@ -51,6 +57,7 @@ class Reconciler:
         sidecars: Sidecars,
         settings: Settings,
         metrics: Metrics,
+        loop: ScalingLoop,
         now: Callable[[], datetime],
     ) -> None:
         self._cluster = cluster
@@ -58,6 +65,7 @@ class Reconciler:
         self._references = references
         self._sidecars = sidecars
         self._settings = settings
+        self._loop = loop
         self._now = now
         self._metrics = metrics
         self._applier = Applier(cluster, cache, metrics)
@@ -76,10 +84,13 @@ class Reconciler:
         try:
             return await self._reconcile(key, parent, before)
         except InvalidSpec as error:
+            self._loop.stalls(key)
+            before = self._last_status(key, parent)
             after = stalled(before, self._observe(key, parent), error, parent["metadata"]["generation"], self._now())
             due = await self._status.write(parent, before, after, self._now())
             return _sooner(error.after, due)
         except NotReady as error:
+            before = self._last_status(key, parent)
             after = waiting(before, error, parent["metadata"]["generation"], self._now())
             await self._status.write(parent, before, after, self._now())
             raise
@@ -87,6 +98,7 @@ class Reconciler:
             raise
         except Exception as error:
             generation = parent["metadata"]["generation"]
+            before = self._last_status(key, parent)
             await self._status.write(
                 parent, before, internal_error(before, generation, error, self._now()), self._now()
             )
@@ -97,19 +109,31 @@ class Reconciler:
         self._references.set(key, _references(asked))
         await self._check_claims(asked)
         observed = self._observe(key, parent)
-        if needs_nodes(asked):
+        advice = self._loop.advice(key, asked.uid)
+        settled = settle(asked, before, observed, advice, self._now())
+        # From here on budgets count what was decided, before anything is waited for.
+        self._loop.settled(key, asked.uid, settled.server.replicas)
+        seen = with_scaling(before, settled, advice)
+        if needs_nodes(settled.server):
             observed = replace(observed, nodes=await self._capacity.nodes())
-        ready = prepare(asked, before, observed, self._settings, self._now())
+        ready = prepare(settled.server, self._with_reports(key, seen), observed, self._settings, self._now())
         if await self._is_ghost(key, asked, before, ready.apply):
             self._drop_ghost(key)
             return None
+        await self._status.tell(parent, self._loop.observations.news(key), self._now())
         await self._make(ready.apply, ready.delete)
         if ready.blocked:
             return await self._wait(parent, before, observed, ready)
-        return _sooner(ready.after, await self._roll(key, parent, before, ready, observed))
+        return _sooner(ready.after, settled.after, await self._roll(key, parent, before, settled, ready, observed))
 
     async def _roll(
-        self, key: Key, parent: Manifest, before: ModelServerStatus, ready: Preparation, observed: Observed
+        self,
+        key: Key,
+        parent: Manifest,
+        before: ModelServerStatus,
+        settled: Settled,
+        ready: Preparation,
+        observed: Observed,
     ) -> float | None:
         """The model is where it has to be: bring pods to what they shall be."""
         server = ready.server
@@ -119,11 +143,33 @@ class Reconciler:
         if await self._is_ghost(key, server, before, wanted.apply):
             self._drop_ghost(key)
             return None
-        await self._execute(wanted)
+        before = await self._note(parent, before, settled)
+        await self._execute(key, wanted, observed)
         details = await self._ask_pods(server, self._observe(key, parent), wanted.revision, ready.status)
-        assessment = assess(server, ready.status, details, wanted, self._settings, self._now())
+        conditions = settled.conditions | self._thresholds(key, before)
+        assessment = assess(server, ready.status, details, wanted, self._settings, self._now(), conditions)
+        self._loop.stands(key, standing(settled, server, wanted, details, assessment.status))
         due = await self._status.write(parent, before, assessment.status, self._now())
         return _sooner(assessment.after, due)
+
+    async def _note(self, parent: Manifest, before: ModelServerStatus, settled: Settled) -> ModelServerStatus:
+        """A decision is in status before it is acted on, so that whoever leads next follows the same one."""
+        if settled.scaling is None or before.scaling is None or settled.scaling.desired == before.scaling.desired:
+            return before
+        after = before.model_copy(update={"scaling": settled.scaling})
+        await self._status.write(parent, before, after, self._now())
+        return after
+
+    def _with_reports(self, key: Key, status: ModelServerStatus) -> ModelServerStatus:
+        seen = self._loop.observations
+        return status.model_copy(
+            update={"gpu": seen.gpu(key, status.gpu), "report": seen.report(key, status.report)},
+        )
+
+    def _thresholds(self, key: Key, before: ModelServerStatus) -> Wanted:
+        former = next((c for c in before.conditions if c.type == THRESHOLD_EXCEEDED), None)
+        condition = self._loop.observations.threshold(key, former)
+        return {THRESHOLD_EXCEEDED: condition} if condition else {}
 
     async def _wait(
         self, parent: Manifest, before: ModelServerStatus, observed: Observed, ready: Preparation
@@ -135,9 +181,14 @@ class Reconciler:
         due = await self._status.write(parent, before, after, self._now())
         return _sooner(_AFTER_FAILURE if ready.failure else _WHILE_LOADING, ready.after, due)
 
+    def _last_status(self, key: Key, parent: Manifest) -> ModelServerStatus:
+        """Status after what was written in a pass that did not come to its end."""
+        return status_of(self._cache.get(key) or parent)
+
     def _forget(self, key: Key) -> None:
         self._references.set(key, ())
         self._status.forget(key)
+        self._loop.forget(key)
 
     def _drop_ghost(self, key: Key) -> None:
         logger.info("dropped: it was deleted while the watch was away", extra={"key": str(key)})
@@ -161,10 +212,12 @@ class Reconciler:
     def _observe(self, key: Key, parent: Manifest) -> Observed:
         return gather(lambda kind: self._cache.children(key, kind), parent["metadata"]["uid"], self._cache.served)
 
-    async def _execute(self, wanted: Plan) -> None:
+    async def _execute(self, key: Key, wanted: Plan, observed: Observed) -> None:
         await self._make(wanted.apply, ())
-        for key, replicas in wanted.scale.items():
-            await self._applier.scale(key, replicas)
+        for workload, replicas in wanted.scale.items():
+            for pod, cost in victims(observed, workload, replicas, self._loop.in_flight(key)):
+                await self._applier.mark(pod, cost)
+            await self._applier.scale(workload, replicas)
         await self._make((), wanted.delete)
 
     async def _make(self, apply: Sequence[Manifest], delete: Sequence[tuple[Key, str]]) -> None:

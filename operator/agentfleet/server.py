@@ -1,4 +1,4 @@
-"""The operator's HTTP server: /healthz, /readyz and /metrics. It only reads what others report.
+"""The operator's HTTP server: /healthz, /readyz, /metrics and what parts add. It only reads what others report.
 
 /healthz fails where only a restart helps: a key stuck in work, a task that ended, a blocked event loop. An API server
 that is away is no reason: the process waits for it.
@@ -6,7 +6,7 @@ that is away is no reason: the process waits for it.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -87,8 +87,10 @@ class LoopLag:
         return f"the event loop was blocked for {self._lag:.0f} s" if self._lag > _MAX_LAG else None
 
 
-def application(health: Health, readiness: Callable[[], Readiness], metrics: Metrics) -> web.Application:
-    """The three endpoints."""
+def application(
+    health: Health, readiness: Callable[[], Readiness], metrics: Metrics, routes: Iterable[web.RouteDef] = ()
+) -> web.Application:
+    """The three endpoints, and `routes`."""
 
     async def healthz(_: web.Request) -> web.Response:
         problems = health.problems()
@@ -109,6 +111,7 @@ def application(health: Health, readiness: Callable[[], Readiness], metrics: Met
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", exposition)
+    app.add_routes(routes)
     return app
 
 

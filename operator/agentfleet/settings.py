@@ -43,6 +43,7 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
 
 Networks = Annotated[Names, AfterValidator(_networks)]
 Profiles = Annotated[Mapping[str, Profile], BeforeValidator(_json)]
+Budgets = Annotated[Mapping[str, Annotated[int, Field(ge=0)]], BeforeValidator(_json)]
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
 
 
@@ -143,6 +144,16 @@ class Settings(BaseModel):
 
     status_interval: Seconds = 300.0
     """Values in status that are no decision, condition or band are written at most this often."""
+
+    gpu_exporter: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9.-]*:[0-9]{1,5})?$")] = ""
+    """host:port of the GPU exporters' headless Service; empty where there are none."""
+
+    scaling_interval: Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=60)] = 5.0
+    """How often the scaling loop looks at every pod and decides."""
+
+    gpu_budgets: Budgets = {}
+    """Most GPUs that the scaling loop may give to the ModelServers of a namespace, all together, as JSON: namespace, or
+    `*` for all others, to a number. Empty is no limit."""
 
     log_level: str = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""

@@ -1,6 +1,7 @@
 """Writes status, and Events about it: at once for a decision or a changed condition, rarely for mere wording."""
 
 import logging
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from agentfleet.cache import Cache
 from agentfleet.cluster import Cluster
 from agentfleet.errors import AgentfleetError
 from agentfleet.objects import Key, Manifest, key_of
-from agentfleet.planning.announcements import events
+from agentfleet.planning.announcements import event_of, events
 from agentfleet.resources.modelserver_status import ModelServerStatus
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,11 @@ class StatusWriter:
             await self._announce(event)
         return None
 
+    async def tell(self, parent: Manifest, news: Iterable[tuple[str, str, str]], now: datetime) -> None:
+        """Events that no change of status tells of: type, reason and message of each."""
+        for words in news:
+            await self._announce(event_of(parent, *words, now))
+
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._written.pop(key, None)
@@ -60,9 +66,15 @@ class StatusWriter:
 
 
 def _decisions(status: ModelServerStatus) -> dict[str, Any]:
-    """Status without wording: messages may differ from look to look without anything having happened."""
+    """Status without wording and live numbers: they differ from look to look without anything having happened."""
     data = status.dump()
     for item in (*data.get("conditions", ()), *data.get("models", ())):
         item.pop("message", None)
     data.get("plan", {}).pop("explanation", None)
+    for name in ("capacity", "gpu", "report"):
+        data.pop(name, None)
+    scaling = data.get("scaling", {})
+    scaling.pop("suggestedMinReplicas", None)
+    if scaling.get("decision", {}).get("state") == "Holding":
+        scaling["decision"] = {"state": "Holding"}
     return data

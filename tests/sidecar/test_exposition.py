@@ -1,8 +1,10 @@
 """The scanner for single numbers of a metrics page."""
 
+import json
+
 import pytest
 
-from agentfleet.sidecar.exposition import total
+from agentfleet.sidecar.exposition import lines_of, total, unquoted
 
 VLLM = """\
 # HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -33,3 +35,21 @@ LLAMA = "llamacpp:requests_processing 1\nllamacpp:requests_deferred 3\n"
 )
 def test_total(page: str, names: tuple[str, ...], expected: int | None) -> None:
     assert total(page, names) == expected
+
+
+def test_lines_of_the_metrics_that_are_asked_for() -> None:
+    names = {"vllm:num_requests_waiting", "llamacpp:requests_deferred", "vllm:absent"}
+    assert lines_of(VLLM + LLAMA, names) == (
+        'vllm:num_requests_waiting{engine="0",model_name="tiny"} 4.0\nllamacpp:requests_deferred 3\n'
+    )
+    line = 'vllm:num_requests_waiting{model_name="a\x85\u2028b"} 1'
+    assert lines_of(line, names) == line + "\n"
+
+
+@pytest.mark.parametrize("text", [json.dumps(LLAMA), LLAMA])
+def test_a_page_in_quotes(text: str) -> None:
+    assert unquoted(text) == LLAMA
+
+
+def test_what_only_begins_with_a_quote() -> None:
+    assert unquoted('"half') == '"half'

@@ -157,6 +157,18 @@ def test_a_pod_from_the_first_byte_to_the_last_answer(start: Start, serve: Any, 
     assert {code for code, _ in answers} == {200}
     assert {json.loads(body)["result"] for _, body in answers} == {"idle"}
 
+    asked = "/engine?names=llamacpp:requests_deferred,agentfleet_sidecar_in_flight,absent"
+    assert sidecar.get(asked) == (200, "llamacpp:requests_deferred 0\nagentfleet_sidecar_in_flight 0.0\n")
+    for names in ("", "a b", "a,,b", "x" * 121, ",".join(f"n{number}" for number in range(65))):
+        assert sidecar.get("/engine?names=" + names.replace(" ", "%20"))[0] == 400
+    llama.asked = 0
+    looks = [threading.Thread(target=sidecar.get, args=(asked,)) for _ in range(10)]
+    for thread in looks:
+        thread.start()
+    for thread in looks:
+        thread.join()
+    assert llama.asked <= 4, "whoever asks much asks the sidecar, not the engine"
+
     page = sidecar.get("/metrics")[1]
     assert "agentfleet_sidecar_in_flight 0.0" in page
     assert 'agentfleet_sidecar_models{state="Ready"} 1.0' in page
@@ -178,6 +190,7 @@ def test_numbers_that_cannot_be_read_are_not_zero(start: Start, serve: Any, tmp_
     sidecar.until(lambda: sidecar.get("/readyz")[0] == 200)
     assert sidecar.status()["inFlight"] is None
     assert "agentfleet_sidecar_in_flight 0" not in sidecar.get("/metrics")[1]
+    assert sidecar.get("/engine?names=agentfleet_sidecar_in_flight") == (503, "/metrics answered 401\n")
     assert json.loads(sidecar.get("/drain")[1])["result"] == "timeout"
     sidecar.process.terminate()
     assert "/metrics answered 401" in sidecar.process.communicate()[1]

@@ -33,10 +33,13 @@
   "MONITORING_NAMESPACES" (join "," .Values.policy.monitoringNamespaces)
   "DENIED_CIDRS" (join "," .Values.policy.deniedCIDRs)
   "PROFILES" (toJson .Values.profiles)
+  "SCALING_INTERVAL" .Values.scaling.interval
+  "GPU_BUDGETS" (toJson .Values.scaling.gpuBudgets)
   "PROFILE_DWELL" .Values.operator.profileDwell
   "CLUSTER_DOMAIN" .Values.cluster.domain
   "SITE_LABEL" .Values.cluster.siteLabel
   "DNS_DELAY" .Values.cluster.dnsDelay
+  "GPU_EXPORTER" (include "agentfleet.gpuExporterAddress" .)
 }}
 {{- range $name, $value := $settings }}
 - name: AGENTFLEET_{{ $name }}

@@ -33,9 +33,15 @@ What the operator does in a namespace that it serves: exactly the verbs that it 
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list, watch] # to know whether somebody else scales the same
+- apiGroups: [keda.sh] # its CRD may be absent
+  resources: [scaledobjects]
+  verbs: [list, watch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch] # of all that run, to know which GPUs are free
+  verbs: [get, list, watch, patch] # of all that run, to know which GPUs are free; patched to say which goes first
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create] # listed for one pod at a time: failed mounts are told nowhere else

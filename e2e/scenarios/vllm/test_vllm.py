@@ -143,3 +143,21 @@ def test_its_own_parser_takes_every_command_line(scenario: Scenario) -> None:
     refused = json.loads(scenario.kubectl(*where, stdin=json.dumps(lines), timeout=120).splitlines()[-1])
     print(f"\nvLLM {vllm.version()} takes {len(lines) - len(refused)} of {len(lines)} command lines")
     assert refused == []
+
+
+def test_its_capacity_is_learnt_and_load_brings_a_second(
+    scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From vLLM's own counters. With a tenth of its capacity to plan with, a few streams are too many for one pod."""
+    scaling = {"mode": "Apply", "maxReplicas": 2, "loadFactorPercent": 10}
+    with scenario.address(NAME) as address, traffic(address, NAME, _STREAMS) as seen:
+        scenario.until(lambda: seen.whole() >= 2, "streams are answered", timeout=60)
+        scenario.kubectl("patch", "ms", NAME, "--type=merge", "-p", json.dumps({"spec": {"scaling": scaling}}))
+        scenario.until(lambda: scenario.server(NAME)["status"].get("readyReplicas") == 2, "two serve", timeout=_START)
+    status = scenario.server(NAME)["status"]
+    with capsys.disabled():
+        print(f"\n{table(seen)}\n{status['scaling']['decision']['reason']}\n{status['capacity']}")
+    assert status["scaling"]["decision"]["action"] == "scale_out"
+    assert float(status["capacity"]["requestsPerSecond"]) > 0
+    assert sum(map(float, status["capacity"]["step"].values())) > 0
+    seen.assert_nothing_lost()

@@ -43,6 +43,8 @@ class EngineSample:
     """Counter: requests that ended well."""
     failed: float | None = None
     """Counter: requests that failed; those that clients gave up are not among them."""
+    aborted: float | None = None
+    """Counter: requests that clients gave up. They came, so arrivals count them."""
     prompt_tokens: float | None = None
     """Counter: prompt tokens that were computed, those from a cache excluded where the engine tells them apart."""
     output_tokens: float | None = None
@@ -71,6 +73,8 @@ class EngineSample:
     """Counter: CPU time of the process."""
     tokens_per_second: float | None = None
     """Speed of one answer at the last active probe, where the engine counts nothing (Ollama)."""
+    probe_seconds: float | None = None
+    """How long that answer took."""
     missing: tuple[str, ...] = ()
     """Metrics that this engine used to have, under any of their names, and that its page lacks."""
 

@@ -1,13 +1,41 @@
 """Events for humans: what changed about an object since its last status. Pure."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from agentfleet.manifests.names import digest
 from agentfleet.objects import FIELD_MANAGER, Manifest
-from agentfleet.resources.conditions import READY, STALLED, Condition, timestamp
+from agentfleet.resources.conditions import (
+    CAPACITY_BLOCKED,
+    CONFLICTING_AUTOSCALER,
+    METRICS_AVAILABLE,
+    READY,
+    STALLED,
+    Condition,
+    timestamp,
+)
 from agentfleet.resources.modelserver_status import ModelServerStatus
+from agentfleet.resources.scaling_status import ScalingStatus
+
+Words = tuple[str, str, str]
+"""Type, reason and message of an Event."""
 
 _LONGEST = 1024
+
+_TROUBLE = {METRICS_AVAILABLE: "False", CAPACITY_BLOCKED: "True", CONFLICTING_AUTOSCALER: "True"}
+"""Conditions of the scaling loop, and the status that is bad news."""
+
+_SILENT = ("Holding", "Superseded", "Expired", "Rejected")
+_APPLIED = {"scale_out": "ScaledOut", "scale_in": "ScaledIn", "scale_up": "ScaledUp", "scale_down": "ScaledDown"}
+_STATES = {
+    "Recommended": ("Normal", "ScalingRecommended"),
+    "AwaitingApproval": ("Normal", "AwaitingApproval"),
+    "Blocked": ("Warning", "ScalingBlocked"),
+}
+"""Type and reason of the Event about a decision that is not applied."""
+
+_CLOSED = {"Expired": ("Warning", "ApprovalExpired"), "Rejected": ("Normal", "ScalingRejected")}
+"""The same about one that never will be; by then the next one may be there already."""
 
 
 def events(parent: Manifest, before: ModelServerStatus, after: ModelServerStatus, now: datetime) -> list[Manifest]:
@@ -33,15 +61,49 @@ def events(parent: Manifest, before: ModelServerStatus, after: ModelServerStatus
         said.append(("Warning", new[READY].reason, new[READY].message))
     if not first and after.revision and after.revision != before.revision:
         said.append(("Normal", "RolledOut", f"Revision {after.revision} is rolled out."))
+    said += _of_the_loop(old, new)
+    said += _of_scaling(before.scaling, after.scaling)
     # Ready and Stalled may say the same.
-    return [_event(parent, *words, now) for words in dict.fromkeys(said)]
+    return [event_of(parent, *words, now) for words in dict.fromkeys(said)]
+
+
+def _of_the_loop(old: Mapping[str, Condition], new: Mapping[str, Condition]) -> Iterable[Words]:
+    """Thresholds have Events of their own: there may be several behind one condition."""
+    for kind, bad in _TROUBLE.items():
+        before, after = old.get(kind), new.get(kind)
+        if after is not None and after.status == bad and _changed(before, after):
+            yield "Warning", after.reason, after.message
+        elif before is not None and before.status == bad and (after is None or after.status not in (bad, "Unknown")):
+            yield "Normal", "Recovered", f"No longer held up by {before.reason}."
+
+
+def _of_scaling(before: ScalingStatus | None, after: ScalingStatus | None) -> Iterable[Words]:
+    """The decision that was taken, or what became of it."""
+    known = set(before.history) if before else set()
+    for past in after.history if after else ():
+        if past.state in _CLOSED and past not in known:
+            told = f"{past.action} from {past.from_} to {past.to}, proposed at {past.time}."
+            yield *_CLOSED[past.state], told
+    decision, former = after.decision if after else None, before.decision if before else None
+    if decision is None or (former is not None and (former.id, former.state) == (decision.id, decision.state)):
+        return
+    if decision.state in _SILENT:
+        return
+    kind, reason = _STATES.get(decision.state, ("Normal", _APPLIED.get(decision.action, "")))
+    if not reason:
+        return
+    unit = "replicas" if decision.action in ("scale_out", "scale_in") else "tensor parallel size"
+    change = f"{decision.from_} → {decision.to} {unit}" if decision.action != "hold" else f"stays at {decision.from_}"
+    name = f" (decision {decision.id})" if decision.state == "AwaitingApproval" else ""
+    yield kind, reason, f"{decision.action}: {change}{name}. {decision.reason}"
 
 
 def _changed(old: Condition | None, new: Condition | None) -> bool:
     return new is not None and (old is None or (old.status, old.reason) != (new.status, new.reason))
 
 
-def _event(parent: Manifest, kind: str, reason: str, message: str, now: datetime) -> Manifest:
+def event_of(parent: Manifest, kind: str, reason: str, message: str, now: datetime) -> Manifest:
+    """One Event about an object."""
     metadata = parent["metadata"]
     name = f"{metadata['name']}.{digest([metadata['uid'], reason, message, timestamp(now)], 16)}"
     return {

@@ -22,8 +22,10 @@ from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import Plan
 from agentfleet.planning.preparation import Preparation
 from agentfleet.planning.questions import changes_by_itself
+from agentfleet.planning.scaling_types import Wanted
 from agentfleet.resources.conditions import (
     MODEL_READY,
+    OF_THE_LOOP,
     READY,
     RECONCILING,
     STALLED,
@@ -41,8 +43,6 @@ _RARE_LOOKS = 60.0
 """Seconds between looks while pods are on their way, since what sidecars and events say raises no watch event: a tenth
 of the time that it takes already, within these bounds. A thousand servers that cannot start must cost little. Rarely
 where all pods serve and only an extra model cannot be had."""
-
-Wanted = dict[str, tuple[ConditionStatus, str, str]]
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,9 @@ def assess(
     plan: Plan,
     settings: Settings,
     now: datetime,
+    beside: Wanted | None = None,
 ) -> Assessment:
-    """The status of a ModelServer whose plan has been carried out."""
+    """The status of a ModelServer whose plan has been carried out; `beside` are conditions of other parts."""
     revision = plan.revision
     numbers = _count(plan, observed)
     converged = numbers.rolled_out or (before.revision == revision and not numbers.old)
@@ -109,7 +110,7 @@ def assess(
             "engine_version": engine_version(before, observed, revision),
             "cold_start": cold_start(before.cold_start, observed.pods),
             "sources": sources_told(server, before, observed, revision, now),
-            "conditions": merge_conditions(before.conditions, wanted, server.generation, now),
+            "conditions": merge_conditions(before.conditions, wanted | (beside or {}), server.generation, now),
         }
     )
     if changes_by_itself(server):
@@ -127,7 +128,9 @@ def stalled(
     """The status of a ModelServer whose spec cannot be acted on; what served before goes on serving."""
     ready = sum(is_ready(pod) for pod in observed.pods)
     message = explain(error.reason, error.message)
-    wanted: Wanted = {
+    # What the loop sees of the pods that serve goes on being so.
+    seen: Wanted = {c.type: (c.status, c.reason, c.message) for c in before.conditions if c.type in OF_THE_LOOP}
+    wanted: Wanted = seen | {
         STALLED: ("True", error.reason, message),
         READY: ("True", "Serving", f"{ready} pods of the previous spec serve.")
         if ready

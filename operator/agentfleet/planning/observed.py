@@ -6,7 +6,7 @@ from typing import Any
 
 from agentfleet.manifests.kinds import DAEMON_SET
 from agentfleet.manifests.names import REVISION_LABEL, STRATEGY_ANNOTATION, WORKER_INDEX_LABEL
-from agentfleet.objects import FIELD_MANAGER, LOADER_LABEL, MANAGED_BY, Key, Manifest, key_of
+from agentfleet.objects import AUTOSCALERS, FIELD_MANAGER, LOADER_LABEL, MANAGED_BY, Key, Manifest, key_of
 from agentfleet.planning.nodes import NodeView
 
 
@@ -80,6 +80,8 @@ class Observed:
     """The other pods of replicas that span nodes."""
     loader_pods: tuple[Manifest, ...] = ()
     """Pods of `jobs`."""
+    autoscalers: tuple[Manifest, ...] = ()
+    """HorizontalPodAutoscalers and ScaledObjects that seem to be about it."""
     served: frozenset[str] = frozenset()
     """Optional kinds that the API server has."""
     sidecars: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -107,7 +109,6 @@ def gather(children: Callable[[str], Sequence[Manifest]], uid: str, served: froz
         return tuple(child for child in children(kind) if _is_owned(child, uid))
 
     pods = children("Pod")
-    engines = [pod for pod in pods if LOADER_LABEL not in _labels(pod)]
     return Observed(
         deployments=owned("Deployment"),
         daemon_sets=owned("DaemonSet"),
@@ -123,11 +124,18 @@ def gather(children: Callable[[str], Sequence[Manifest]], uid: str, served: froz
             for claim in children("PersistentVolumeClaim")
             if _is_owned(claim, uid) or _labels(claim).get(MANAGED_BY) == FIELD_MANAGER
         ),
-        pods=tuple(pod for pod in engines if _labels(pod).get(WORKER_INDEX_LABEL, "0") == "0"),
-        workers=tuple(pod for pod in engines if _labels(pod).get(WORKER_INDEX_LABEL, "0") != "0"),
+        pods=tuple(pod for pod in pods if is_replica(pod)),
+        workers=tuple(pod for pod in pods if LOADER_LABEL not in _labels(pod) and not is_replica(pod)),
         loader_pods=tuple(pod for pod in pods if LOADER_LABEL in _labels(pod)),
+        autoscalers=tuple(autoscaler for kind in AUTOSCALERS for autoscaler in children(kind)),
         served=served,
     )
+
+
+def is_replica(pod: Manifest) -> bool:
+    """Whether a pod of a ModelServer answers requests: it is no loader, and of a group of pods the leader."""
+    labels = _labels(pod)
+    return LOADER_LABEL not in labels and labels.get(WORKER_INDEX_LABEL, "0") == "0"
 
 
 def not_in(manifests: Iterable[Manifest], kept: frozenset[Key]) -> list[Manifest]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentfleet.engines import ENGINES
-from agentfleet.engines.base import gpu_count, node_count
+from agentfleet.engines.base import Launch, gpu_count, node_count
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.kinds import DAEMON_SET, Extent, workload_key, workload_kind, workload_manifest
 from agentfleet.manifests.names import REVISION_LABEL, SIDECAR_ANNOTATION
@@ -44,6 +44,8 @@ class Plan:
     """Children that are not wanted any more, with their uid."""
     wanted: int | None = 0
     """Replicas that shall serve in the end; of PerNode one on each node that fits, None until these are known."""
+    launch: Launch | None = None
+    """How the engine is started; None for engines outside the cluster."""
     rollout: RolloutPace | None = None
     """How old pods are being replaced; None where there are none."""
 
@@ -83,6 +85,7 @@ def plan(server: ModelServer, observed: Observed, settings: Settings) -> Plan:
         },
         delete=(*((seen.key, seen.uid) for seen in leaving), *_unwanted(children, observed, old, leaving)),
         wanted=wanted,
+        launch=work.launch,
         rollout=rollout if rolling else None,
     )
 

@@ -34,6 +34,7 @@ from agentfleet.settings import Settings
 
 _LONGEST_NOTE = 512
 _MOST_NOTES = 32
+_NOT_OF_PODS = ("replicas", "scaling", "thresholds")
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def resolve(server: ModelServer, situation: Situation, settings: Settings) -> Re
 
 
 def wish_digest(server: ModelServer) -> str:
-    """Tells one spec from another but for the number of replicas, which scaling changes all the time."""
-    return digest({name: value for name, value in server.spec.dump().items() if name != "replicas"})
+    """Tells one spec from another but for what changes no pod: how many there are, and what is watched."""
+    return digest({name: value for name, value in server.spec.dump().items() if name not in _NOT_OF_PODS})
 
 
 def _choose(
@@ -151,7 +152,7 @@ def _sized_by_profile(
 def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Sized:
     server = candidate.server
     source = situation.sources.get(server.model.uri)
-    facts = _facts(server, source)
+    facts = known_facts(server, source)
     # Files that were read and tell nothing are no reason to read them again.
     unknown = source is None and needs_facts(server)
     server, notes = with_scenario(with_revision(server, source), facts)
@@ -164,7 +165,7 @@ def _size(candidate: Candidate, situation: Situation, settings: Settings) -> _Si
     # Facts that came along with a download judge and change nothing: what runs, runs.
     informative = server.model.facts is None and not needs_facts(candidate.server)
     try:
-        sizing = size(_request(server, facts, basis, firm=_names_its_length(candidate.server)))
+        sizing = size(sizing_request(server, facts, basis, firm=_names_its_length(candidate.server)))
     except InvalidSpec as error:
         if informative:
             plain = with_nodes(with_numbers(server), basis.gpus_per_node)
@@ -200,7 +201,7 @@ def needs_facts(server: ModelServer) -> bool:
     return (auto or spec.scenario is not None or bool(spec.profiles)) and scheme != "file"
 
 
-def _facts(server: ModelServer, source: SourceFacts | None) -> ModelFacts | None:
+def known_facts(server: ModelServer, source: SourceFacts | None) -> ModelFacts | None:
     given, read = server.model.facts, source.facts if source else None
     if given is not None and given.quantization is None and given.dtype_bytes is None and read is None:
         # Who names parameters and no quantization means the plain 16-bit checkpoint.
@@ -215,7 +216,7 @@ def _names_its_length(server: ModelServer) -> bool:
     return server.spec.scenario is None or (server.spec.vllm is not None and server.spec.vllm.max_model_len is not None)
 
 
-def _request(server: ModelServer, facts: ModelFacts, basis: Basis, *, firm: bool) -> SizingRequest:
+def sizing_request(server: ModelServer, facts: ModelFacts, basis: Basis, *, firm: bool) -> SizingRequest:
     spec = server.spec
     parallelism = spec.parallelism or Parallelism()
     options = spec.vllm or VLLMOptions()

@@ -25,17 +25,25 @@ def check_schedule(server: ModelServer) -> None:
     update = server.model.update
     if update is None:
         return
+    check_zone("model.update.timeZone", update.time_zone)
+    check_cron("model.update.schedule", update.schedule, "0 3 * * *")
+
+
+def check_zone(field: str, zone: str | None) -> None:
+    """InvalidSpec where `zone` is no time zone; none is UTC."""
     try:
-        ZoneInfo(update.time_zone or "UTC")
+        ZoneInfo(zone or "UTC")
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise InvalidSpec(
-            "InvalidSpec",
-            f"model.update.timeZone: {update.time_zone!r} is no time zone; write for example Europe/Berlin.",
-        ) from error
+        message = f"{field}: {zone!r} is no time zone; write for example Europe/Berlin."
+        raise InvalidSpec("InvalidSpec", message) from error
+
+
+def check_cron(field: str, expression: str, example: str) -> None:
+    """InvalidSpec where `expression` is no cron expression."""
     try:
-        CronSim(update.schedule, datetime(2000, 1, 1, tzinfo=UTC))
+        CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError as error:
-        message = f"model.update.schedule: {update.schedule!r} is no cron expression ({error}); write '0 3 * * *'."
+        message = f"{field}: {expression!r} is no cron expression ({error}); write '{example}'."
         raise InvalidSpec("InvalidSpec", message) from error
 
 

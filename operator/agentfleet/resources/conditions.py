@@ -20,6 +20,8 @@ SCALING_ACTIVE = "ScalingActive"
 CAPACITY_BLOCKED = "CapacityBlocked"
 CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
 THRESHOLD_EXCEEDED = "ThresholdExceeded"
+OF_THE_LOOP = (METRICS_AVAILABLE, SCALING_ACTIVE, CAPACITY_BLOCKED, CONFLICTING_AUTOSCALER, THRESHOLD_EXCEEDED)
+"""Conditions that come from the scaling loop and what it observes."""
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 
@@ -119,6 +121,7 @@ HINTS: dict[str, str] = {
     "ScalingRecommended": "",
     "ScalingManual": "",
     "AwaitingApproval": "Approve it with `kubectl agentfleet approve`, or by the annotation agentfleet.dev/approve.",
+    "ApprovalUnknown": "Approve the decision that status.scaling.decision names: its id changes with the decision.",
     "NoDemandSource": "Put a route before it to let it go to zero: a server without pods sees no requests.",
     "ScalingPaused": "",
     "BudgetExceeded": "Raise scaling.maxGpus, or the namespace's budget in the operator's settings (chart values).",

@@ -112,11 +112,18 @@ class ScalingStatus(Contract):
     tensor_since: Time | None = None
     """When it was chosen."""
 
+    tensor_instead_of: Annotated[str, Field(max_length=8)] | None = None
+    """What spec.parallelism.tensor said then; once it says something else, that is followed."""
+
     decision: ScalingDecision | None = None
     """The last decision."""
 
     history: Annotated[tuple[ScalingChange, ...], atomic_list(20)]
     """The last 20 changes, newest first."""
+
+    unheeded_replicas: Annotated[int, Field(ge=0)] | None = None
+    """What spec.replicas says in mode Apply, which does not follow it. Where it says something else when Apply is left,
+    that is followed at once."""
 
     handed_back: HandBack | None = None
     """Replicas after mode Apply was left."""
@@ -182,6 +189,9 @@ class LatencyReport(Contract):
     max: Decimal | None = None
     """The longest mean of one sample, or the upper bound of the slowest request's bucket."""
 
+    min: Decimal | None = None
+    """The shortest mean of one sample."""
+
 
 class Recommendation(Contract):
     """Advice by the plain thresholds of utilisation and latency; what is applied is decided by demand and capacity."""
@@ -200,7 +210,7 @@ class Recommendation(Contract):
 
 
 class Report(Contract):
-    """The last whole window: an hour; ten minutes for Ollama."""
+    """The last whole window: an hour; ten minutes for Ollama. In the first one, what there is of it."""
 
     window: Annotated[str, Field(max_length=16)]
     """Length of the window."""

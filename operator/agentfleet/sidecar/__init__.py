@@ -1,7 +1,7 @@
 """The small programs beside models: `agentfleet sidecar` and `loader` in engine pods, `probe` in a pod of its own.
 
     kubelet ─ preStop, probes ─▶ sidecar ─ 127.0.0.1 ─▶ engine
-    operator ─ /status ────────▶    ▲
+    operator ─ /status, /engine ▶    ▲
     model source ─▶ loader ─ progress.json ─┘            operator ─ /status ─▶ probe ─▶ endpoint outside the cluster
 
 The loader is an init container that fills the cache and ends; the sidecar is a native sidecar that knows whether the

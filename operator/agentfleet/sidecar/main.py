@@ -25,6 +25,7 @@ from agentfleet.sidecar.library import Library, LibraryOptions
 from agentfleet.sidecar.network import Network
 from agentfleet.sidecar.options import parse
 from agentfleet.sidecar.server import Routes
+from agentfleet.sidecar.speed import SpeedProbe
 from agentfleet.sidecar.supervisor import Models, Supervisor
 from agentfleet.sidecar.telemetry import Telemetry
 from agentfleet.sidecar.updates import UpdateClock
@@ -56,10 +57,13 @@ async def run(options: argparse.Namespace) -> None:
     async with local_client(options.engine_port, options.api_key_file) as client:
         network = Network(options.engine_port)
         engine, models, companions = _parts(options, client, network, telemetry)
+        sampler = Sampler(engine)
+        if isinstance(engine, Ollama):
+            companions.append(_speed(options, engine, sampler, telemetry))
         supervisor = Supervisor(options.engine, engine, models, network, companions)
         routes = Routes(
             supervisor=supervisor,
-            sampler=Sampler(engine),
+            sampler=sampler,
             models=models,
             telemetry=telemetry,
             dns_delay=options.dns_delay,
@@ -108,6 +112,13 @@ def _rotation(
         yield IdleUnloader(ollama, network, options.idle, telemetry.unloaded)
     if options.schedule:
         yield UpdateClock(options.schedule, library.keepers)
+
+
+def _speed(options: argparse.Namespace, ollama: Ollama, sampler: Sampler, telemetry: Telemetry) -> Companion:
+    goes_when_idle = bool(options.idle) or options.keep_alive != -1
+    probe = SpeedProbe(ollama, sampler, once=goes_when_idle)
+    telemetry.show_probes(lambda: probe.probes)
+    return probe
 
 
 def _adapters(options: argparse.Namespace, client: httpx.AsyncClient) -> Iterator[Companion]:

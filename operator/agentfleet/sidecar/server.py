@@ -1,15 +1,23 @@
 """The sidecar's HTTP server: probes, drain, status and metrics. Every route is a read; none changes anything."""
 
 import logging
+import re
 
 from aiohttp import web
 
 from agentfleet.sidecar.drain import drain
 from agentfleet.sidecar.engines.base import Sampler
+from agentfleet.sidecar.exposition import lines_of
 from agentfleet.sidecar.supervisor import Models, Supervisor
 from agentfleet.sidecar.telemetry import Gauges, Telemetry
 
 log = logging.getLogger(__name__)
+
+TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+
+MOST_NAMES = 64
+LONGEST_NAME = 120
+NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 
 
 class Routes:
@@ -41,6 +49,7 @@ class Routes:
                 web.get("/readyz", self.readyz),
                 web.get("/status", self.status),
                 web.get("/drain", self.drain),
+                web.get("/engine", self.engine),
                 web.get("/metrics", self.metrics),
             ]
         )
@@ -75,6 +84,29 @@ class Routes:
         """The Prometheus page."""
         reading = await self._sampler.read()
         gauges = Gauges(self._supervisor.status(), reading.in_flight, await self._models.loaded())
-        return web.Response(
-            body=self._telemetry.page(gauges), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
+        return web.Response(body=self._telemetry.page(gauges), headers=TEXT)
+
+    async def engine(self, request: web.Request) -> web.Response:
+        """The samples of the metrics `?names=a,b,c`, off the engine's page and off our own.
+
+        For the operator, which has not the engine's key and looks at thousands of engines: a vLLM page has 51 kB. 503
+        where the engine's work cannot be told.
+        """
+        names = _names(request.query.get("names", ""))
+        if names is None:
+            return web.Response(
+                text=f"names: 1 to {MOST_NAMES} names of metrics, of at most {LONGEST_NAME} characters, with commas\n",
+                status=400,
+            )
+        reading = await self._sampler.read()
+        if reading.page is None and reading.in_flight is None:
+            return web.Response(text=reading.detail + "\n", status=503)
+        own = self._telemetry.page(Gauges(self._supervisor.status(), reading.in_flight, None)).decode()
+        return web.Response(text=lines_of(reading.page or "", names) + lines_of(own, names), headers=TEXT)
+
+
+def _names(text: str) -> frozenset[str] | None:
+    """The names of a question; None where it is none that we answer."""
+    names = frozenset(text.split(","))
+    sound = all(len(name) <= LONGEST_NAME and NAME.fullmatch(name) for name in names)
+    return names if sound and len(names) <= MOST_NAMES else None

@@ -1,7 +1,7 @@
 """The sidecar's Prometheus page. A number that is not known has no sample: missing is not zero."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from agentfleet.sidecar.drain import DrainResult
 from agentfleet.sidecar.models import LoadedModel, ModelState
+from agentfleet.sidecar.speed import Probes
 from agentfleet.sidecar.supervisor import Status
 
 PREFIX = "agentfleet_sidecar_"
@@ -77,6 +78,10 @@ class Telemetry:
         """Records a finished drain."""
         self._drained.labels(result.result).observe(result.waited)
 
+    def show_probes(self, probes: Callable[[], Mapping[str, Probes]]) -> None:
+        """Show what a SpeedProbe found."""
+        self._registry.register(_ProbeCollector(probes))
+
     def page(self, gauges: Gauges) -> bytes:
         """The page in the text format."""
         self._gauges.current = gauges
@@ -102,6 +107,39 @@ class _GaugeCollector(Collector):
         yield models
         if self.current.loaded is not None:
             yield from _memory(self.current.loaded)
+
+
+class _ProbeCollector(Collector):
+    """What the active probes of an Ollama engine found."""
+
+    def __init__(self, probes: Callable[[], Mapping[str, Probes]]) -> None:
+        self._probes = probes
+
+    def collect(self) -> Iterable[Metric]:
+        speed = _by_model("probe_tokens_per_second", "Speed of one answer, at the last active probe.")
+        load = _by_model("probe_load_seconds", "Time that the last active probe waited for the model to be loaded.")
+        success = _by_model("probe_last_success_timestamp_seconds", "When an active probe succeeded last.")
+        results = _by_model("probe_results", "The last 100 active probes, by result.", "result")
+        seconds = _by_model("probe_seconds", "Time until the answer, of the last 100 active probes.", "statistic")
+        for name, probes in self._probes().items():
+            if (current := probes.current) is not None:
+                speed.add_metric([name], current.tokens_per_second)
+                load.add_metric([name], current.load_seconds)
+                seconds.add_metric([name, "last"], current.seconds)
+            if probes.succeeded_at is not None:
+                success.add_metric([name], probes.succeeded_at)
+            answers = [probe.seconds for probe in probes.last if probe is not None]
+            results.add_metric([name, "Succeeded"], len(answers))
+            results.add_metric([name, "Failed"], len(probes.last) - len(answers))
+            if answers:
+                seconds.add_metric([name, "min"], min(answers))
+                seconds.add_metric([name, "mean"], sum(answers) / len(answers))
+                seconds.add_metric([name, "max"], max(answers))
+        return speed, load, success, results, seconds
+
+
+def _by_model(name: str, documentation: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, documentation, labels=["model", *labels])
 
 
 def _gauge(name: str, documentation: str, value: float | None) -> GaugeMetricFamily:

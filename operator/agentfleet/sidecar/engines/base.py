@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -40,6 +40,8 @@ class Reading:
     detail: str = ""
     refused: bool = False
     """Nobody listens on the engine's port."""
+    page: str | None = field(default=None, compare=False, repr=False)
+    """The metrics page that the number was read from; None where the engine has none, or did not give it."""
 
 
 class Engine(Protocol):
@@ -100,8 +102,9 @@ async def reading_of(client: httpx.AsyncClient, metrics: tuple[str, ...]) -> Rea
         return Reading(None, describe(error))
     if response.status_code != 200:
         return Reading(None, f"/metrics answered {response.status_code}")
-    total = exposition.total(response.text, metrics)
-    return Reading(total, "" if total is not None else f"/metrics lacks {' or '.join(metrics)}")
+    page = exposition.unquoted(response.text)
+    total = exposition.total(page, metrics)
+    return Reading(total, "" if total is not None else f"/metrics lacks {' or '.join(metrics)}", page=page)
 
 
 def describe(error: Exception) -> str:
@@ -112,8 +115,8 @@ def describe(error: Exception) -> str:
 class Sampler:
     """Readings for many askers at the price of one.
 
-    /drain and /metrics of the sidecar are open to whoever reaches the pod; however many ask, the engine is asked once
-    per `max_age` seconds.
+    /drain, /engine and /metrics of the sidecar are open to whoever reaches the pod; however many ask, the engine is
+    asked once per `max_age` seconds.
     """
 
     def __init__(self, engine: Engine, max_age: float = 0.25, clock: Callable[[], float] = time.monotonic) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -17,6 +18,21 @@ PULL_TIMEOUT = httpx.Timeout(300.0, connect=2.0)
 
 LOAD_TIMEOUT = httpx.Timeout(1800.0, connect=2.0)
 """A preload answers when the model is in memory: minutes, from a slow disk."""
+
+
+NO_GENERATION = "does not support generate"
+"""What /api/generate says of an embedding model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How long one short answer took, as Ollama tells it."""
+
+    seconds: float
+    """From the request to the end, loading included."""
+    load_seconds: float
+    """Much more than 0 where the model was not in memory."""
+    tokens_per_second: float
 
 
 class Ollama:
@@ -81,11 +97,30 @@ class Ollama:
         """Brings the model into memory; ModelFailed says why it could not be."""
         request: dict[str, Any] = {"model": name, "keep_alive": keep_alive}
         response = await self._send("POST", "/api/generate", request, LOAD_TIMEOUT)
-        if response.status_code == 400 and "does not support generate" in response.text:
-            # An embedding model: /api/generate refuses it, /api/embed loads it.
+        if response.status_code == 400 and NO_GENERATION in response.text:
+            # /api/embed loads it.
             response = await self._send("POST", "/api/embed", request | {"input": ""}, LOAD_TIMEOUT)
         if response.status_code != 200:
             raise load_failure(_error_text(response))
+
+    async def generate(self, name: str, tokens: int, timeout: float) -> Generation | None:
+        """Has the model answer with a few tokens. None for one that generates nothing.
+
+        Without a keep_alive: that would count for later requests of others, too.
+        """
+        request = {"model": name, "prompt": "Hello", "stream": False, "options": {"num_predict": tokens}}
+        response = await self._send("POST", "/api/generate", request, httpx.Timeout(timeout, connect=2.0))
+        if response.status_code == 400 and NO_GENERATION in response.text:
+            return None
+        try:
+            answer = response.json()
+            nanoseconds, count = answer["eval_duration"], answer["eval_count"]
+            return Generation(
+                answer["total_duration"] / 1e9, answer.get("load_duration", 0) / 1e9, count / (nanoseconds / 1e9)
+            )
+        except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
+            words = f"answered {response.status_code}: {_error_text(response)}"
+            raise EngineUnavailable(f"POST /api/generate of Ollama {words}") from error
 
     async def unload(self, name: str) -> None:
         """Lets the model go from memory; Ollama waits for its last request, so none is ever cut."""

@@ -1,0 +1,141 @@
+"""What one replica did between two looks, from its counters. Pure.
+
+A smaller value than before, or another start of the process, means that a counter began anew: such an interval says
+nothing, and the next one starts from there.
+"""
+
+from dataclasses import dataclass
+
+from agentfleet.autoscale.samples import EngineSample, Histogram
+
+
+class Look:
+    """The last whole sample of one replica."""
+
+    __slots__ = ("rate", "sample", "since")
+
+    def __init__(self, sample: EngineSample, since: float) -> None:
+        self.sample = sample
+        self.since = since
+        """When it was first seen."""
+        self.rate: float | None = None
+        """Arrivals per second at the last look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Growth of one histogram."""
+
+    count: float
+    sum: float
+    within: float
+    """How many of them kept to the goal; counted by `Interval.kept`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Growth of counters, and gauges as the mean of both ends. None: nobody says."""
+
+    seconds: float
+    running: float
+    least_running: float
+    waiting: float
+    max_running: float | None
+    completed: float | None
+    arrivals: float | None
+    """Requests that came: those that ended, and the growth of those that are in it."""
+    admitted: float | None
+    """Requests that were taken into work."""
+    prompt_tokens: float | None
+    output_tokens: float | None
+    prompt_seconds: float | None
+    output_seconds: float | None
+    steps: float | None
+    step_tokens: float | None
+    kv_held: float | None
+    """Tokens in the KV cache."""
+    kv_tokens: float | None
+    preemptions: float | None
+    tokens_per_second: float | None
+    before: EngineSample
+    after: EngineSample
+
+
+def interval(before: EngineSample, after: EngineSample) -> Interval | None:
+    """None where `after` is of another run of the engine."""
+    seconds = after.at - before.at
+    restarted = (
+        before.started_at is not None and after.started_at is not None and after.started_at > before.started_at + 1.0
+    )
+    if seconds <= 0 or restarted or _fell(before, after):
+        return None
+    running, waiting = after.running or 0.0, after.waiting or 0.0
+    was_running, was_waiting = before.running or 0.0, before.waiting or 0.0
+    ended = _grown(before.completed, after.completed)
+    if ended is not None:
+        ended += (_grown(before.failed, after.failed) or 0.0) + (_grown(before.aborted, after.aborted) or 0.0)
+    held = None
+    if after.kv_used is not None and after.kv_tokens is not None:
+        held = after.kv_tokens * (after.kv_used + (before.kv_used if before.kv_used is not None else after.kv_used)) / 2
+    return Interval(
+        seconds=seconds,
+        running=(running + was_running) / 2,
+        least_running=min(running, was_running),
+        waiting=(waiting + was_waiting) / 2,
+        max_running=after.max_running,
+        completed=_grown(before.completed, after.completed),
+        arrivals=None if ended is None else ended + running + waiting - was_running - was_waiting,
+        admitted=None if ended is None else ended + running - was_running,
+        prompt_tokens=_grown(before.prompt_tokens, after.prompt_tokens),
+        output_tokens=_grown(before.output_tokens, after.output_tokens),
+        prompt_seconds=_grown(before.prompt_seconds, after.prompt_seconds),
+        output_seconds=_grown(before.output_seconds, after.output_seconds),
+        steps=_grown(before.steps, after.steps),
+        step_tokens=_grown(before.step_tokens, after.step_tokens),
+        kv_held=held,
+        kv_tokens=after.kv_tokens,
+        preemptions=_grown(before.preemptions, after.preemptions),
+        tokens_per_second=after.tokens_per_second,
+        before=before,
+        after=after,
+    )
+
+
+def _fell(before: EngineSample, after: EngineSample) -> bool:
+    pairs = (
+        (before.completed, after.completed),
+        (before.output_tokens, after.output_tokens),
+        (before.prompt_tokens, after.prompt_tokens),
+        (before.steps, after.steps),
+    )
+    return any(old is not None and new is not None and new < old for old, new in pairs)
+
+
+def _grown(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None or after < before else after - before
+
+
+def kept(before: Histogram | None, after: Histogram | None, goal: float) -> tuple[float, float] | None:
+    """How many were observed, and how many of them were at most `goal`; within a bucket they are taken to be spread
+    evenly."""
+    if before is None or after is None or before.bounds != after.bounds:
+        return None
+    count = after.count - before.count
+    if count < 0:
+        return None
+    lower, below = 0.0, 0.0
+    for bound, new, old in zip(after.bounds, after.counts, before.counts, strict=True):
+        grown = new - old
+        if bound >= goal:
+            share = 0.0 if bound == float("inf") else (goal - lower) / (bound - lower)
+            return count, max(0.0, min(count, below + (grown - below) * share))
+        lower, below = bound, grown
+    return count, count
+
+
+def mean(before: Histogram | None, after: Histogram | None) -> tuple[float, float] | None:
+    """How many were observed, and their mean in seconds."""
+    if before is None or after is None:
+        return None
+    count, total = after.count - before.count, after.sum - before.sum
+    return (count, total / count) if count > 0 and total >= 0 else None

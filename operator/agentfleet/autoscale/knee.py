@@ -1,0 +1,75 @@
+"""Capacity in requests at once, for engines that count no steps or no requests (llama.cpp, Ollama). Pure.
+
+Seconds per token grow about linearly with the requests at once: seconds = idle + slope × requests. The knee is where
+they meet the goal, or where the engine takes no more into work.
+"""
+
+from agentfleet.autoscale.decision import Goal
+from agentfleet.autoscale.intervals import Interval, mean
+from agentfleet.autoscale.limits import Capacity, reachable
+from agentfleet.autoscale.solve import non_negative
+
+_FORGET = 0.99
+_LEAST_TOKENS = 4.0
+_LARGEST = 512.0
+"""Requests at once that are planned for where neither latency nor the engine sets a limit."""
+ENOUGH = 12
+
+
+class Knee:
+    """What is known about one server's engine."""
+
+    __slots__ = ("_levels", "_restored", "_slope", "_idle", "_stale", "samples")  # fmt: skip
+
+    def __init__(self, restored: float | None = None, samples: int = 0) -> None:
+        self._levels: dict[int, list[float]] = {}
+        """By octave of requests at once: Σw, Σwx, Σwxx, Σwy, Σwxy."""
+        self._restored = restored
+        self._idle: float | None = None
+        self._slope = 0.0
+        self._stale = False
+        self.samples = samples if restored is not None else 0
+
+    def learn(self, done: Interval) -> None:
+        """Take in what one replica did."""
+        seconds = _seconds_per_token(done)
+        if seconds is None or done.running <= 0:
+            return
+        running, weight = done.running, 1 / (seconds * seconds)
+        sums = self._levels.setdefault(int(running + 0.5).bit_length(), [0.0] * 5)
+        row = (1.0, running, running * running, seconds, running * seconds)
+        for index, value in enumerate(row):
+            sums[index] = sums[index] * _FORGET + weight * value
+        self.samples += 1
+        self._stale = True
+
+    def _fit(self) -> None:
+        if not self._stale:
+            return
+        self._stale = False
+        w, wx, wxx, wy, wxy = (sum(column) for column in zip(*self._levels.values(), strict=True))
+        self._idle, self._slope = non_negative([[w, wx], [wx, wxx]], [wy, wxy])
+
+    def capacity(self, goal: Goal, max_running: float | None, share: float) -> Capacity | None:
+        """`share` of the goal is planned with. None where nothing at all is known."""
+        self._fit()
+        known = self.samples >= ENOUGH
+        if self._idle is None:
+            if self._restored is not None:
+                return Capacity(self._restored, self._restored, self._restored == max_running, known, None)
+            return None if max_running is None else Capacity(max_running, max_running, True, False, None)
+        unloaded = self._idle + self._slope
+        tpot = reachable(goal.time_per_output_token * share, unloaded)
+        knee = (tpot - self._idle) / self._slope if self._slope > 0 else _LARGEST
+        knee = max(1.0, min(_LARGEST, knee))
+        batch = knee if max_running is None else min(knee, max_running)
+        return Capacity(batch, batch, batch == max_running, known, None, unloaded_tpot=unloaded)
+
+
+def _seconds_per_token(done: Interval) -> float | None:
+    if done.output_tokens and done.output_seconds and done.output_tokens >= _LEAST_TOKENS:
+        return done.output_seconds / done.output_tokens
+    told = mean(done.before.time_per_output_token, done.after.time_per_output_token)
+    if told is not None:
+        return told[1]
+    return 1 / done.tokens_per_second if done.tokens_per_second else None

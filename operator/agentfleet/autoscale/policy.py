@@ -1,0 +1,222 @@
+"""From what load needs to what is done: bounds, data, pending, windows, steps. Holds the memory that this takes. Pure.
+
+Out is quick and in is slow, for a replica too few costs requests and one too many costs a little money. Nothing that is
+not known ever takes a replica away.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from agentfleet.autoscale.decision import Binding, Goal, Situation
+from agentfleet.autoscale.signals import View, names_of
+from agentfleet.autoscale.sizing import FULL, Need
+
+_LEAST_STEP = 4
+_LEAST_WINDOW = 180.0
+_WINDOW_COLD_STARTS = 1.5
+COLD_START = 120.0
+"""Where none has been seen."""
+_BLIND = 30.0
+"""A gap in the data that is longer starts the window for a scale-in anew."""
+_PACE = 30.0
+"""Seconds between two scale-ins."""
+_HYSTERESIS = 0.97
+_BREAKER_WINDOW = 1800.0
+_BREAKER_REVERSALS = 3
+_WAITING_PER_REPLICA = 1.0
+"""Requests that may wait when a replica is taken away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A number and its reason."""
+
+    target: int
+    binding: Binding
+    reason: str
+
+
+class Policy:
+    """The memory of one ModelServer's decisions."""
+
+    __slots__ = ("_changes", "_clear_since", "_needs", "_outs", "_peaks", "_seen_whole", "_wanted")
+
+    def __init__(self) -> None:
+        self._needs: deque[tuple[float, int]] = deque()
+        """Replicas that were needed, falling: the first is the most within the window."""
+        self._peaks: deque[tuple[float, float]] = deque()
+        """Forecasts, likewise."""
+        self._outs: deque[tuple[float, int]] = deque()
+        """Replicas that were needed, rising: the first is the fewest within the window for scale-out."""
+        self._changes: deque[tuple[float, int]] = deque(maxlen=16)
+        """Time and sign of changes of `wanted`."""
+        self._wanted: int | None = None
+        self._clear_since: float | None = None
+        self._seen_whole: float | None = None
+
+    def note(self, view: View, situation: Situation) -> None:
+        """Take in what everything else depends on: who changed the number, and how long data has been whole."""
+        if self._wanted is not None and situation.wanted != self._wanted:
+            self._changes.append((view.now, 1 if situation.wanted > self._wanted else -1))
+        self._wanted = situation.wanted
+        if view.whole:
+            if self._seen_whole is None or view.now - self._seen_whole > _BLIND:
+                self._clear_since = view.now
+            self._seen_whole = view.now
+
+    def decide(self, need: Need, view: View, situation: Situation, goal: Goal, idle: float | None) -> Verdict:
+        """`idle`: seconds since somebody asked; None where that cannot be known."""
+        self._remember(need, view, situation, goal)
+        floor = situation.minimum if idle is not None and idle >= goal.to_zero_after else max(1, situation.minimum)
+        replacing = _replacing(view)
+        target = max(need.replicas + replacing, floor)
+        wanted = situation.wanted
+        if target > wanted:
+            return self._out(need, target, view, situation, goal)
+        if target < wanted:
+            return self._in(need, floor, view, situation, goal)
+        return _enough(need, view, situation)
+
+    def _remember(self, need: Need, view: View, situation: Situation, goal: Goal) -> None:
+        for window, value, seconds, sign in (
+            (self._needs, need.replicas, window_in(goal, situation), 1),
+            (self._peaks, need.forecast, window_in(goal, situation), 1),
+            (self._outs, need.replicas, goal.stabilization_out, -1),
+        ):
+            while window and sign * window[-1][1] <= sign * value:
+                window.pop()
+            window.append((view.now, value))  # type: ignore[arg-type]
+            while window and window[0][0] < view.now - seconds:
+                window.popleft()
+
+    def _out(self, need: Need, target: int, view: View, situation: Situation, goal: Goal) -> Verdict:
+        wanted = situation.wanted
+        why = _said(need, target)
+        if view.blocked or view.stuck:
+            held = view.blocked or view.stuck
+            cause = held[0].problem or "is not ready after two cold starts"
+            return Verdict(wanted, "CapacityBlocked", f"{why} But {names_of(held)} cannot start ({cause}).")
+        lasting = self._outs[0][1] if self._outs else need.replicas
+        if goal.stabilization_out > 0 and max(lasting, situation.minimum) <= wanted:
+            return Verdict(wanted, "Stabilization", f"{why} Not yet for {goal.stabilization_out:g} s.")
+        if goal.pause_out:
+            return Verdict(wanted, "Paused", f"{why} Scaling out is paused.")
+        return bounded(Verdict(target, need.binding, why), situation, goal)
+
+    def _in(self, need: Need, floor: int, view: View, situation: Situation, goal: Goal) -> Verdict:
+        wanted, window = situation.wanted, window_in(goal, situation)
+        held = self._held(need, view, situation, goal, window)
+        if held is not None:
+            return held
+        most = max(self._needs[0][1] if self._needs else wanted, floor)
+        if most >= wanted:
+            reason = f"{_said(need, need.replicas)} But {most} were needed within the last {window:.0f} s."
+            return Verdict(wanted, "Stabilization", reason)
+        surplus = wanted - most
+        target = wanted - min(math.ceil(surplus / 2), _step(wanted, goal))
+        busiest = self._peaks[0][1] if self._peaks else need.forecast
+        while target < wanted and target > 0 and busiest > need.per_replica * target * FULL * _HYSTERESIS:
+            target += 1
+        if target >= wanted:
+            load = busiest / (need.per_replica * (wanted - 1)) if wanted > 1 else math.inf
+            return Verdict(wanted, "OneFewer", f"With {wanted - 1} replicas the load would be {load:.2f} of capacity.")
+        if target == 0:
+            return Verdict(0, "Idle", f"Nobody has asked for {goal.to_zero_after:g} s.")
+        return Verdict(target, "Demand", f"{_said(need, most)} No more were needed within the last {window:.0f} s.")
+
+    def _held(self, need: Need, view: View, situation: Situation, goal: Goal, window: float) -> Verdict | None:
+        """Why no replica may go, whatever the load."""
+        wanted, now = situation.wanted, view.now
+        why = _said(need, need.replicas)
+        if not view.whole:
+            return blind(view, situation)
+        if situation.rolling:
+            return Verdict(wanted, "Rollout", f"{why} Pods are being replaced; afterwards.")
+        if goal.pause_in:
+            return Verdict(wanted, "Paused", f"{why} Scaling in is paused.")
+        if view.pending:
+            return Verdict(wanted, "Settling", f"{why} {names_of(view.pending)} is still on its way.")
+        if self._clear_since is None or now - self._clear_since < window:
+            watched = 0.0 if self._clear_since is None else now - self._clear_since
+            return Verdict(wanted, "Stabilization", f"{why} Watched for {watched:.0f} s only, of {window:.0f} s.")
+        if view.waiting + view.held > _WAITING_PER_REPLICA * max(1, view.ready):
+            return Verdict(wanted, "Backlog", f"{why} But {view.waiting + view.held:.0f} requests wait.")
+        if view.leaving or not view.settled or (self._changes and now - self._changes[-1][0] < _PACE):
+            return Verdict(wanted, "Settling", f"{why} Replicas have just come or gone.")
+        if self._reversals(now) >= _BREAKER_REVERSALS:
+            reason = f"{why} But the direction changed {self._reversals(now)} times within 30 minutes."
+            return Verdict(wanted, "ReversalBreaker", reason)
+        return None
+
+    def _reversals(self, now: float) -> int:
+        signs = [sign for time, sign in self._changes if now - time <= _BREAKER_WINDOW]
+        return sum(a != b for a, b in zip(signs, signs[1:], strict=False))
+
+
+def window_in(goal: Goal, situation: Situation) -> float:
+    """Seconds that a wish for fewer must have lasted."""
+    if goal.stabilization_in is not None:
+        return goal.stabilization_in
+    return max(_LEAST_WINDOW, _WINDOW_COLD_STARTS * (situation.cold_start or COLD_START))
+
+
+def bounded(wish: Verdict, situation: Situation, goal: Goal) -> Verdict:
+    """A wish for more, cut to what may be."""
+    wanted, target = situation.wanted, wish.target
+    binding, reason = wish.binding, wish.reason
+    if target > situation.maximum:
+        target = max(wanted, situation.maximum)
+        binding = "Schedule" if situation.scheduled else "Maximum"
+        reason = f"{wish.reason} The maximum is {situation.maximum}."
+    if situation.affordable is not None and target > situation.affordable:
+        target, binding = max(wanted, situation.affordable), "Budget"
+        reason = f"{wish.reason} The budget of GPUs allows {situation.affordable}."
+    if target > wanted + _step(wanted, goal):
+        target, binding = wanted + _step(wanted, goal), "StepLimit"
+        reason = f"{wish.reason} At most {_step(wanted, goal)} are added at once."
+    return Verdict(target, binding, reason)
+
+
+def blind(view: View, situation: Situation) -> Verdict:
+    """Hold, for want of data."""
+    wanted = situation.wanted
+    if view.quality == "Fresh":
+        return Verdict(wanted, "PartialData", "Not all gateways tell what comes in, so no replica is taken away.")
+    silent = ", ".join(view.silent[:3]) or "nobody"
+    if view.missing_metrics:
+        names = ", ".join(view.missing_metrics[:3])
+        return Verdict(wanted, "MissingData", f"Metrics are missing from what engines tell: {names}.")
+    if view.quality == "Partial":
+        return Verdict(wanted, "PartialData", f"{view.fresh} of {view.ready} replicas tell; not {silent}.")
+    if view.quality == "Stale":
+        return Verdict(wanted, "StaleData", f"What is known of {view.ready} replicas is older than 15 s.")
+    return Verdict(wanted, "MissingData", f"None of {view.ready} replicas tells anything.")
+
+
+def _step(wanted: int, goal: Goal) -> int:
+    return goal.max_step if goal.max_step is not None else max(wanted, _LEAST_STEP)
+
+
+def _replacing(view: View) -> int:
+    """Others beside replicas that crash: one, and only where some run, so that not all of them are the same trouble."""
+    return min(1, len(view.crashed)) if view.ready else 0
+
+
+def _enough(need: Need, view: View, situation: Situation) -> Verdict:
+    wanted, why = situation.wanted, _said(need, need.replicas)
+    if need.replicas < wanted:
+        binding: Binding = "Schedule" if situation.scheduled else "Minimum"
+        return Verdict(wanted, binding, f"{why} The minimum is {situation.minimum}.")
+    if view.pending:
+        return Verdict(wanted, "Pending", f"{why} {view.ready} serve, {len(view.pending)} are on their way.")
+    return Verdict(wanted, "Enough", f"{why} There are as many.")
+
+
+def _said(need: Need, target: int) -> str:
+    ahead = f", {need.forecast:.3g} expected" if need.forecast > need.demand * 1.02 else ""
+    waits = f", {need.backlog:.0f} waiting" if need.backlog >= 1 else ""
+    return (
+        f"{need.demand:.3g} requests{ahead}{waits}, at {need.load_factor:.2f} of {need.per_replica:.3g} a replica:"
+        f" {target} needed."
+    )

@@ -1,0 +1,103 @@
+"""How many replicas the load needs, before any bound. Pure."""
+
+import math
+from dataclasses import dataclass
+
+from agentfleet.autoscale.decision import Binding
+from agentfleet.autoscale.forecast import Outlook
+from agentfleet.autoscale.limits import Capacity
+
+FULL = 1.0
+"""Share of the capacity that is planned with where nothing jumps: close to 1, queues grow without bound."""
+_NOISE = 1.5
+"""Standard deviations of ten seconds' demand that are held in reserve: with about 1.8 of them, 999 of 1000 requests
+meet the goal under steady load, for one replica as for eight, and for smooth arrivals as for bursty ones."""
+_NOISE_OF_JUMPS = 1.1
+"""So many of them are in the peaks of half minutes already."""
+_DRAIN = 60.0
+"""Seconds within which a backlog shall be gone."""
+_AHEAD = 8
+"""Steps in which the time until new replicas serve is looked at."""
+_SLOT_NOISE = 1.6
+"""Where requests wait for a free slot: standard deviations of a Poisson number of requests at once."""
+LEAST = 0.1
+"""Smallest load factor that is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Replicas that the load calls for."""
+
+    replicas: int
+    binding: Binding
+    """Demand or Backlog."""
+    demand: float
+    forecast: float
+    planned: float
+    """The demand that replicas are counted for: forecast and reserve."""
+    load_factor: float
+    """Share of the capacity that `forecast` may take."""
+    backlog: float
+    per_replica: float
+
+    def load(self, replicas: int) -> float:
+        """Share of the capacity of so many replicas that the forecast takes."""
+        return self.forecast / (self.per_replica * replicas) if replicas > 0 else math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Replicas that serve, and those on their way."""
+
+    ready: int
+    due: tuple[float, ...]
+    """Seconds until each pending one is expected to serve."""
+    horizon: float
+    """Seconds until one that is asked for now would."""
+
+
+def backlog_ahead(outlook: Outlook, per_replica: float, backlog: float, supply: Supply) -> float:
+    """Requests that will wait when a replica that is asked for now begins to serve."""
+    step = supply.horizon / _AHEAD
+    slope = (max(outlook.now, outlook.trend) - outlook.now) / supply.horizon
+    for index in range(_AHEAD):
+        time = (index + 0.5) * step
+        serving = supply.ready + sum(due <= time for due in supply.due)
+        backlog = max(0.0, backlog + (outlook.now + slope * time - serving * per_replica) * step)
+    return backlog
+
+
+def need(
+    outlook: Outlook, capacity: Capacity, fixed: float | None, backlog: float, trust: float, supply: Supply
+) -> Need:
+    """`fixed` is the load factor of the spec, None for Auto; `trust` is below 1 where the model promised too much."""
+    per_replica = capacity.per_replica * trust
+    forecast = max(outlook.now, outlook.trend)
+    if fixed is not None:
+        planned = forecast / fixed
+    else:
+        sure = forecast + _NOISE * outlook.noise
+        planned = max(sure, outlook.jumps + (_NOISE - _NOISE_OF_JUMPS) * outlook.noise) / FULL
+    if capacity.hard and capacity.batch > 0:
+        # Demand as requests at once: of a Poisson number, few may find all slots taken.
+        at_once = forecast / capacity.per_replica * capacity.batch
+        slots = at_once + _SLOT_NOISE * math.sqrt(at_once)
+        planned = max(planned, slots / capacity.batch * capacity.per_replica)
+    by_demand = _whole(planned / per_replica)
+    ahead = backlog_ahead(outlook, per_replica, backlog, supply)
+    by_backlog = _whole((forecast + ahead / _DRAIN) / per_replica)
+    return Need(
+        replicas=max(by_demand, by_backlog),
+        binding="Backlog" if by_backlog > by_demand else "Demand",
+        demand=outlook.now,
+        forecast=forecast,
+        planned=planned,
+        load_factor=max(LEAST, min(1.0, forecast / planned)) if planned > 0 else FULL,
+        backlog=ahead,
+        per_replica=per_replica,
+    )
+
+
+def _whole(replicas: float) -> int:
+    """Rounded up; what is a thousandth too much is not another replica."""
+    return max(0, math.ceil(replicas - 1e-3))

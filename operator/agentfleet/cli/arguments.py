@@ -1,0 +1,173 @@
+"""The command line of kubectl-agentfleet: every command, option and check of a value. It imports nothing slow."""
+
+import argparse
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agentfleet import __version__
+from agentfleet.durations import parse_duration
+
+OPERATOR_NAMESPACE = "agentfleet-system"
+
+
+def parse(argv: Sequence[str]) -> Namespace:
+    """The arguments; `module` is the one of this package that has the command's `run`. Exits with 2 on mistakes."""
+    return _parser().parse_args(argv)
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="kubectl agentfleet",
+        description="Look at a fleet of model servers, approve what the operator proposes, measure and simulate.",
+        parents=[_common()],
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.set_defaults(
+        namespace=None, context=None, kubeconfig=None, output="table", operator_namespace=OPERATOR_NAMESPACE
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (_status, _recommendations, _approve, _report, _bench, _simulate, _doctor):
+        add(commands)
+    return parser
+
+
+def _common() -> ArgumentParser:
+    """Options that may stand before and after the command; absent ones set nothing, so that neither hides the other."""
+    common = ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("-n", "--namespace", help="namespace of the ModelServers; default: the context's")
+    common.add_argument("--context", help="context of the kubeconfig; default: the current one")
+    common.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, else ~/.kube/config")
+    common.add_argument("-o", "--output", choices=("table", "json"), help="default: table")
+    common.add_argument(
+        "--operator-namespace", metavar="NAMESPACE", help=f"where the operator runs; default: {OPERATOR_NAMESPACE}"
+    )
+    return common
+
+
+def _command(commands: Any, name: str, module: str, about: str, **more: Any) -> ArgumentParser:
+    parser: ArgumentParser = commands.add_parser(name, parents=[_common()], help=about, description=about, **more)
+    parser.set_defaults(module=module)
+    return parser
+
+
+def _everywhere(parser: ArgumentParser) -> None:
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="ModelServers of all namespaces")
+
+
+def _status(commands: Any) -> None:
+    parser = _command(commands, "status", "status", "Health of the fleet, and a line for each ModelServer.")
+    _everywhere(parser)
+    parser.add_argument("--check", action="store_true", help="exit with 3 where a ModelServer is not healthy")
+
+
+def _recommendations(commands: Any) -> None:
+    about = "What the operator recommends and why: of one ModelServer in full, of all in a line each."
+    parser = _command(commands, "recommendations", "recommendations", about, aliases=["recommend"])
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a ModelServer")
+    _everywhere(parser)
+
+
+def _approve(commands: Any) -> None:
+    about = "Approve, or reject, the decision of a ModelServer that waits for it."
+    parser = _command(commands, "approve", "approve", about)
+    parser.add_argument("name", metavar="NAME", help="a ModelServer")
+    parser.add_argument("id", nargs="?", metavar="ID", help="the decision's id, to be sure which; default: what waits")
+    parser.add_argument("--reject", action="store_true", help="reject it instead")
+    parser.add_argument(
+        "--wait",
+        type=_duration,
+        default=20.0,
+        metavar="TIME",
+        help="for the operator's answer; 0s: do not. Default: 20s",
+    )
+
+
+def _report(commands: Any) -> None:
+    about = "The report of the last window, and the last samples that the operator keeps in memory."
+    parser = _command(commands, "report", "report", about)
+    parser.add_argument("name", metavar="NAME", help="a ModelServer")
+    parser.add_argument(
+        "--samples", type=_whole(0, 1000), metavar="N", help="of each replica, 0 to 1000; default: 5, or all with --csv"
+    )
+    parser.add_argument("--csv", action="store_true", help="samples only, as CSV")
+
+
+def _bench(commands: Any) -> None:
+    about = """Load test: more and more requests at once, until TTFT or TPOT breaks the goal (spec.scaling.slo). It
+        sends from this machine, to one replica through `kubectl port-forward`, or to --url."""
+    parser = _command(commands, "bench", "bench", about)
+    parser.add_argument("name", metavar="NAME", help="a ModelServer")
+    parser.add_argument("--url", help="OpenAI-compatible address to send to instead, such as http://host:port/v1")
+    parser.add_argument("--model", help="model to ask for; default: the ModelServer's")
+    parser.add_argument("--pod", help="replica to send to; default: one that is ready")
+    tokens = _whole(1, 131072)
+    parser.add_argument("--prompt-tokens", type=tokens, metavar="N", help="about so long; default: as learnt, else 256")
+    parser.add_argument("--output-tokens", type=tokens, metavar="N", help="so long; default: as learnt, else 64")
+    parser.add_argument(
+        "--max-concurrency", type=_whole(1, 1024), default=128, metavar="N", help="requests at once; default: 128"
+    )
+    parser.add_argument(
+        "--level-time", type=_duration, default=15.0, metavar="TIME", help="time of one level of load; default: 15s"
+    )
+    parser.add_argument(
+        "--max-time", type=_duration, default=300.0, metavar="TIME", help="no new level after this; default: 5m"
+    )
+    parser.add_argument("--timeout", type=_duration, default=60.0, metavar="TIME", help="of one request; default: 60s")
+    parser.add_argument("--ttft", type=_duration, metavar="TIME", help="goal of the first token; default: the spec's")
+    parser.add_argument("--tpot", type=_duration, metavar="TIME", help="goal of a token; default: the spec's")
+    parser.add_argument("--yes", action="store_true", help="load it although mode Apply will add replicas for it")
+
+
+def _simulate(commands: Any) -> None:
+    about = "What if: replay the last hours of a ModelServer in the simulator, as it is and with a changed spec."
+    parser = _command(commands, "simulate", "simulate", about)
+    parser.add_argument("name", metavar="NAME", help="a ModelServer")
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        type=_change,
+        metavar="PATH=VALUE",
+        help="a change of the spec, such as scaling.minReplicas=2; may be given again",
+    )
+    parser.add_argument(
+        "--cold-start",
+        type=_duration,
+        metavar="TIME",
+        help="of a replica; default: as seen (status.coldStart), else 120s",
+    )
+    parser.add_argument("--seed", type=_whole(0, 2**31), default=1, metavar="N", help="of the arrivals; default: 1")
+
+
+def _doctor(commands: Any) -> None:
+    _command(commands, "doctor", "doctor", "Check the API server, the CRDs, the operator and your own rights.")
+
+
+def _duration(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def check(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value <= most:
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def _change(text: str) -> tuple[str, str]:
+    path, equals, value = text.partition("=")
+    path = path.removeprefix("spec.")
+    if not equals or not path.startswith("scaling.") or not value:
+        raise ArgumentTypeError(f"{text!r} is not of the form scaling.FIELD=VALUE, such as scaling.minReplicas=2")
+    return path, value

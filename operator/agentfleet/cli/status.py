@@ -1,0 +1,112 @@
+"""`status`: how much of the fleet is healthy, and a line for each ModelServer."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import floor
+from typing import Any
+
+from agentfleet.cli import fleet
+from agentfleet.cli.api import Api
+from agentfleet.cli.output import answer, remark
+from agentfleet.cli.server import OPEN_STATES, Server, change_text
+from agentfleet.cli.table import NOTHING, number, table
+
+_DEGRADED = 3
+_HEADERS = ("NAME", "MODE", "READY", "DESIRED", "RECOMMENDED", "CAPACITY", "DEMAND", "CONDITIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How many ModelServers are Ready."""
+
+    healthy: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        """To a tenth, rounded down: 100 is said only where all are healthy. Of none, all are."""
+        return floor(self.healthy / self.total * 1000) / 10 if self.total else 100.0
+
+    @property
+    def overall(self) -> str:
+        return "healthy" if self.healthy == self.total else "degraded"
+
+
+async def run(arguments: Namespace, api: Api) -> int:
+    """Below 100 % there is a warning, and with --check an exit code of its own."""
+    everywhere = arguments.all_namespaces
+    namespace = None if everywhere else arguments.namespace or api.namespace
+    found = await fleet.servers(api, namespace)
+    health = health_of(found)
+    answer(arguments.output, _text(found, health, namespace), _data(found, health))
+    if health.overall == "healthy":
+        return 0
+    remark(f"warning: {health.total - health.healthy} of {health.total} ModelServers are not healthy")
+    return _DEGRADED if arguments.check else 0
+
+
+def health_of(servers: Sequence[Server]) -> Health:
+    """Of the whole fleet."""
+    return Health(sum(server.is_healthy for server in servers), len(servers))
+
+
+def _text(servers: Sequence[Server], health: Health, namespace: str | None) -> str:
+    if not servers:
+        return f"No ModelServers in {f'namespace {namespace}' if namespace else 'any namespace'}."
+    summary = f"Fleet: {health.overall}, {health.healthy} of {health.total} ModelServers healthy ({health.percent:g} %)"
+    headers = _HEADERS if namespace else ("NAMESPACE", *_HEADERS)
+    rows = [_row(server) if namespace else (server.namespace, *_row(server)) for server in servers]
+    return f"{summary}\n\n{table(headers, rows)}"
+
+
+def _row(server: Server) -> tuple[str, ...]:
+    return (
+        server.name,
+        server.mode or NOTHING,
+        f"{server.ready}/{server.status.get('replicas') or 0}",
+        str(server.wanted),
+        recommended(server),
+        number(server.requests_per_second, "/s"),
+        number(server.demand, "/s"),
+        ", ".join(f"{trouble.type}: {trouble.reason}" for trouble in server.troubles) or NOTHING,
+    )
+
+
+def recommended(server: Server) -> str:
+    """What the operator would do and has not done yet."""
+    decision = server.decision
+    if decision is None or decision["state"] not in OPEN_STATES:
+        return NOTHING
+    if decision["action"] == "hold":
+        return f"hold ({decision['binding']})"
+    text = change_text(decision)
+    return text if decision["state"] == "Recommended" else f"{text} ({decision['state']})"
+
+
+def _data(servers: Sequence[Server], health: Health) -> dict[str, Any]:
+    return {
+        "overall": health.overall,
+        "healthy": health.healthy,
+        "total": health.total,
+        "percent": health.percent,
+        "modelServers": [_server_data(server) for server in servers],
+    }
+
+
+def _server_data(server: Server) -> dict[str, Any]:
+    return {
+        "namespace": server.namespace,
+        "name": server.name,
+        "healthy": server.is_healthy,
+        "mode": server.mode,
+        "replicas": server.status.get("replicas") or 0,
+        "readyReplicas": server.ready,
+        "desired": server.wanted,
+        "capacityRequestsPerSecond": server.requests_per_second,
+        "demandRequestsPerSecond": server.demand,
+        "decision": server.decision,
+        "troubles": [
+            {"type": trouble.type, "reason": trouble.reason, "message": trouble.message} for trouble in server.troubles
+        ],
+    }

@@ -1,0 +1,162 @@
+"""Requests as gateways count them, before any engine does: the demand that is not capped by what there is. Pure.
+
+A gateway is any pod with the labels `app.kubernetes.io/managed-by: agentfleet` and `agentfleet.dev/demand-source:
+"PORT"`. AgentRoute's gateways carry them; a gateway of your own may, too. On that port, /metrics shows in Prometheus'
+text format, for each ModelServer of its own namespace that it stands before, from its start and also while nobody asks:
+
+    agentfleet_demand_requests_total{namespace="team-a",model_server="chat"} 512    counter: requests that came
+    agentfleet_demand_waiting{namespace="team-a",model_server="chat"} 3             gauge: held back for want of room
+    agentfleet_demand_in_flight{namespace="team-a",model_server="chat"} 17          gauge: passed on; may be left out
+
+A ModelServer that no gateway names has no gateway: its requests come another way, and that is not the same as none.
+What a gateway says about other namespaces than its own counts nowhere. A gateway that has never answered may stand
+before every ModelServer of its namespace; until it answers, nothing there is scaled in.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from agentfleet.autoscale.samples import DemandSample
+from agentfleet.monitor.exposition import label_of, scan
+from agentfleet.objects import DEMAND_SOURCE_LABEL, Key, Manifest
+
+_REQUESTS = "agentfleet_demand_requests_total"
+_WAITING = "agentfleet_demand_waiting"
+_IN_FLIGHT = "agentfleet_demand_in_flight"
+_NAMES = (_REQUESTS, _WAITING, _IN_FLIGHT)
+
+_MOST_SERVERS = 1000
+"""ModelServers that one gateway may name: whoever can start pods must not fill the operator's memory."""
+
+
+def sources_of(pods: Iterable[Manifest]) -> dict[str, str]:
+    """The gateways among pods that we manage: host:port → namespace. Those that are going away still work off requests,
+    but no longer decide what is to come."""
+    sources = {}
+    for pod in pods:
+        metadata, status = pod["metadata"], pod.get("status", {})
+        port, address = metadata.get("labels", {}).get(DEMAND_SOURCE_LABEL, ""), status.get("podIP")
+        going = "deletionTimestamp" in metadata or status.get("phase") != "Running"
+        if address and not going and port.isdecimal() and 0 < int(port) < 1 << 16:
+            host = f"[{address}]" if ":" in address else address
+            sources[f"{host}:{int(port)}"] = metadata["namespace"]
+    return sources
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """What one gateway said about one server."""
+
+    requests: float
+    waiting: float
+    in_flight: float | None
+
+
+@dataclass(slots=True)
+class _Source:
+    """One gateway."""
+
+    namespace: str
+    counts: Mapping[str, _Counts | None] | None = None
+    """ModelServer → what its last answer said, None where that was no number. None until it has answered once."""
+    last: dict[str, float] = field(default_factory=dict)
+    """ModelServer → the last count of its requests that was a number."""
+    answered: bool = False
+    """It answered when it was last asked."""
+
+    def take(self, page: str) -> dict[str, float]:
+        """An answer. Returns how many requests came since the one before, by ModelServer.
+
+        What it had counted before its first answer is history. A server that it names only now had nothing till then,
+        and a smaller count than before began anew.
+        """
+        first, self.counts = self.counts is None, _parse(page, self.namespace)
+        arrived = {}
+        for server, counts in self.counts.items():
+            if counts is None:
+                continue
+            last = self.last.get(server, counts.requests if first else 0.0)
+            arrived[server] = counts.requests - last if counts.requests >= last else counts.requests
+            self.last[server] = counts.requests
+        if len(self.last) > 2 * _MOST_SERVERS:
+            self.last = {server: counts.requests for server, counts in self.counts.items() if counts is not None}
+        return arrived
+
+
+class Demand:
+    """All gateways, and a total for each server that never goes backwards while a gateway names it."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, _Source] = {}
+        self._arrived: dict[tuple[str, str], float] = {}
+
+    def set_sources(self, sources: Mapping[str, str]) -> None:
+        """The gateways that there are: host:port → namespace."""
+        known, self._sources = self._sources, {}
+        for address, namespace in sources.items():
+            source = known.get(address)
+            same = source is not None and source.namespace == namespace
+            self._sources[address] = source if source is not None and same else _Source(namespace)
+        named = {(source.namespace, server) for source in self._sources.values() for server in source.last}
+        self._arrived = {server: count for server, count in self._arrived.items() if server in named}
+
+    def addresses(self, namespaces: Iterable[str]) -> list[str]:
+        """The gateways of these namespaces."""
+        wanted = set(namespaces)
+        return [address for address, source in self._sources.items() if source.namespace in wanted]
+
+    def take(self, address: str, page: str | None) -> None:
+        """One gateway's answer; None where it gave none."""
+        source = self._sources.get(address)
+        if source is None:  # it went while it was asked
+            return
+        source.answered = page is not None
+        for server, count in source.take(page).items() if page is not None else ():
+            place = (source.namespace, server)
+            self._arrived[place] = self._arrived.get(place, 0.0) + count
+
+    def sample(self, key: Key, at: float) -> tuple[DemandSample | None, int]:
+        """What gateways know of one server, None where none of them answered; and how many there are."""
+        sources, found = 0, []
+        for source in self._sources.values():
+            if source.namespace != key.namespace or (source.counts is not None and key.name not in source.counts):
+                continue
+            sources += 1
+            if source.answered and source.counts and (counts := source.counts[key.name]) is not None:
+                found.append(counts)
+        if not found:
+            return None, sources
+        in_flight = [counts.in_flight for counts in found if counts.in_flight is not None]
+        sample = DemandSample(
+            at=at,
+            arrived=self._arrived[key.namespace, key.name],
+            waiting=sum(counts.waiting for counts in found),
+            sources=sources,
+            answered=len(found),
+            in_flight=sum(in_flight) if len(in_flight) == len(found) else None,
+        )
+        return sample, sources
+
+
+def _parse(page: str, namespace: str) -> dict[str, _Counts | None]:
+    """What a page says about the ModelServers of this namespace."""
+    samples = scan(page, _NAMES)
+    requests, waiting, in_flight = (_by_server(samples.get(name, ()), namespace) for name in _NAMES)
+    counts: dict[str, _Counts | None] = {}
+    for server, arrived in requests.items():
+        held, running = waiting.get(server, math.nan), in_flight.get(server, math.nan)
+        sound = math.isfinite(arrived) and math.isfinite(held)
+        counts[server] = _Counts(arrived, held, running if math.isfinite(running) else None) if sound else None
+        if len(counts) == _MOST_SERVERS:
+            break
+    return counts
+
+
+def _by_server(samples: Iterable[tuple[str, float]], namespace: str) -> dict[str, float]:
+    """Sums over whatever other labels there are; NaN where one of them is no number."""
+    sums: dict[str, float] = {}
+    for text, value in samples:
+        if label_of(text, "namespace") == namespace and (server := label_of(text, "model_server")):
+            sums[server] = sums.get(server, 0.0) + (value if value >= 0 else math.nan)
+    return sums

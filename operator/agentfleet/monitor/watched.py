@@ -1,0 +1,181 @@
+"""One ModelServer in the scaling loop: its controller, and what was last said about it. It asks nobody."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from agentfleet.autoscale.controller import Controller
+from agentfleet.autoscale.decision import Decision, Goal, Learnt, Situation
+from agentfleet.autoscale.samples import Replica, Tick
+from agentfleet.monitor.replicas import Pods, not_created
+from agentfleet.monitor.scrape import Target
+from agentfleet.objects import Key
+from agentfleet.planning.budget import Allowance
+from agentfleet.planning.learnt import differs
+from agentfleet.planning.scaling_decisions import BLOCKING, PATIENCE
+from agentfleet.planning.scaling_types import Advice, Standing
+from agentfleet.resources.conditions import timestamp
+
+_FRESH = 15.0
+"""Seconds for which a sample tells who is busy."""
+
+_MOST_CHANGES = 20
+"""As many as status remembers."""
+
+MakeController = Callable[[Goal, Learnt | None], Controller]
+
+
+class Watched:
+    """`stands` whenever reconcile has looked; then, at each tick, `refresh`, `take` and `decide`."""
+
+    def __init__(self, key: Key, standing: Standing, make: MakeController) -> None:
+        self.key = key
+        self.standing = standing
+        self.wanted = standing.wanted
+        self.stalled = False
+        self.pods = Pods()
+        self.advice: Advice | None = None
+        self.tick: Tick | None = None
+        self._make = make
+        self._controller = make(standing.goal, standing.learnt)
+        self._called_at: float | None = None
+        self._changes: dict[str, Decision] = {}
+        """Changes that were made and not yet judged, by their time."""
+        self._verdicts: dict[str, str] = {}
+        self._told: object = None
+        self._told_capacity: float | None = None
+
+    def stands(self, standing: Standing) -> None:
+        """Reconcile has looked."""
+        before, self.standing = self.standing, standing
+        self.stalled = False
+        self.wanted = standing.wanted
+        if standing.goal != before.goal:
+            self._controller.set_goal(standing.goal)
+        if standing.capacity_key != before.capacity_key:
+            self._controller.forget_capacity()
+
+    def settled(self, wanted: int) -> None:
+        """Reconcile has decided, and is about to act on it."""
+        decision = self.advice.decision if self.advice else None
+        if decision and (decision.start, decision.target) == (self.wanted, wanted) and wanted != self.wanted:
+            self._changes[timestamp(datetime.fromtimestamp(decision.time, UTC))] = decision
+        self.wanted = wanted
+
+    def begin_anew(self) -> None:
+        """Forget all that was seen, after a bug in reading it."""
+        self._controller = self._make(self.standing.goal, self.standing.learnt)
+        self.advice = None
+
+    def target(self) -> Target:
+        """What to ask."""
+        return Target(
+            self.key, self.standing.spec.engine, self.pods.replicas, self.pods.addresses, self.standing.max_running
+        )
+
+    def take(self, tick: Tick) -> None:
+        """One look at everything."""
+        self.tick = tick
+        self._controller.observe(tick)
+
+    def replicas(self, now: float) -> tuple[Replica, ...]:
+        """Those that there are, and those that ought to be and are refused."""
+        missing = self.wanted - self.pods.staying
+        if missing <= 0 or not self.standing.not_created:
+            return self.pods.replicas
+        return (*self.pods.replicas, *not_created(missing, self.standing.not_created, now))
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs that it has or is getting; None where that is not known."""
+        if self.standing.gpus is None:
+            return None
+        decision = self.advice.decision if self.advice else None
+        coming = decision.target if decision and self.standing.mode == "Apply" and not self.stalled else 0
+        return self.standing.gpus * max(self.wanted, coming, self.pods.staying)
+
+    def decide(self, situation: Situation, allowance: Allowance, now: float) -> Advice:
+        """What is to be made of it."""
+        self._judge(now)
+        scaled = self.standing.mode is not None and not self.stalled
+        decision = self._controller.decide(situation, now) if scaled else None
+        vertical = self._controller.vertical(situation, now) if scaled and situation.tensors else None
+        if self._called_at is None or any(each and each.action != "hold" for each in (decision, vertical)):
+            self._called_at = now
+        self.advice = Advice(
+            at=now,
+            health=self._controller.health,
+            decision=decision,
+            vertical=vertical,
+            quiet=now - self._called_at,
+            capacity_key=self.standing.capacity_key,
+            learnt=self._controller.learnt,
+            demand_sources=self.tick.demand_sources if self.tick else 0,
+            budget_known=allowance.known,
+            affordable=allowance.affordable,
+            verdicts=dict(self._verdicts),
+        )
+        return self.advice
+
+    def in_flight(self, now: float) -> dict[str, float]:
+        """Pod → requests in work and waiting, of those that answered lately."""
+        engines = self.tick.engines.items() if self.tick else ()
+        return {
+            name: (sample.running or 0.0) + (sample.waiting or 0.0)
+            for name, sample in engines
+            if now - sample.at <= _FRESH and sample.running is not None
+        }
+
+    def has_news(self) -> bool:
+        """Whether reconcile has something to do, or status something to say, that it has not been woken for."""
+        advice = self.advice
+        if advice is None or self.stalled:
+            return False
+        if self._is_urgent(advice):
+            return True
+        news = (_summary(advice), self.standing.open and advice.quiet >= PATIENCE)
+        capacity = advice.learnt.requests_per_second if advice.learnt else None
+        learnt = capacity is not None and (self._told_capacity is None or differs(capacity, self._told_capacity))
+        if news == self._told and not learnt:
+            return False
+        self._told = news
+        self._told_capacity = capacity if learnt else self._told_capacity
+        return True
+
+    @property
+    def is_new(self) -> bool:
+        """Nothing has been said about it yet."""
+        return self._told is None
+
+    def _is_urgent(self, advice: Advice) -> bool:
+        """A change for which there is no decision yet: said at every tick until there is."""
+        decision = advice.decision
+        if decision is None or decision.action == "hold" or self.standing.mode == "Manual":
+            return False
+        return not (self.standing.open or self.standing.rejected)
+
+    def _judge(self, now: float) -> None:
+        for time, decision in list(self._changes.items()):
+            verdict = self._controller.verdict(decision, now)
+            if verdict is not None:
+                self._verdicts[time] = verdict
+                del self._changes[time]
+        for past in (self._changes, self._verdicts):
+            for time in sorted(past)[:-_MOST_CHANGES]:
+                del past[time]
+
+
+def _summary(advice: Advice) -> object:
+    """What of an advice changes status, as something to compare: neither words nor live numbers."""
+    changes = tuple(
+        (decision.action, decision.start, decision.target, decision.action == "hold" and _word(decision))
+        for decision in (advice.decision, advice.vertical)
+        if decision is not None
+    )
+    suggested = advice.decision.suggested_minimum if advice.decision else None
+    health = (advice.health.quality, advice.health.missing_metrics)
+    sources = advice.demand_sources > 0
+    return changes, suggested, health, sources, advice.budget_known, len(advice.verdicts)
+
+
+def _word(decision: Decision) -> str:
+    return decision.binding if decision.binding in BLOCKING else ""

@@ -1,0 +1,161 @@
+"""The scaling loop's conditions: MetricsAvailable, ScalingActive, CapacityBlocked, ConflictingAutoscaler. Pure.
+
+CapacityBlocked and ConflictingAutoscaler are there only while they are true. Before the loop has spoken, after a
+restart, what was said of it before still holds.
+"""
+
+from dataclasses import dataclass
+
+from agentfleet.autoscale.decision import Health
+from agentfleet.objects import APPROVE_ANNOTATION
+from agentfleet.planning.autoscalers import Conflict
+from agentfleet.planning.failures import PodView, failure, workload_failure
+from agentfleet.planning.observed import Observed
+from agentfleet.planning.scaling_decisions import decision_id
+from agentfleet.planning.scaling_goal import goal_of
+from agentfleet.planning.scaling_types import Advice, Wanted
+from agentfleet.resources.conditions import (
+    CAPACITY_BLOCKED,
+    CONFLICTING_AUTOSCALER,
+    METRICS_AVAILABLE,
+    SCALING_ACTIVE,
+    ConditionStatus,
+    explain,
+)
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import ModelServerStatus
+from agentfleet.resources.scaling import ScalingMode
+from agentfleet.resources.scaling_status import ScalingStatus
+
+_Condition = tuple[ConditionStatus, str, str]
+
+_MODES: dict[ScalingMode, _Condition] = {
+    "Manual": ("False", "ScalingManual", "spec.replicas is followed, without advice."),
+    "Recommend": ("True", "ScalingRecommended", "spec.replicas is followed, with advice."),
+    "Apply": ("True", "ScalingApplied", "status.scaling.desired is followed."),
+}
+_QUALITIES: dict[str, tuple[ConditionStatus, str]] = {
+    "Fresh": ("True", "MetricsFound"),
+    "Partial": ("False", "MetricsPartial"),
+    "Stale": ("False", "MetricsStale"),
+    "Missing": ("False", "MetricsMissing"),
+    "Starting": ("Unknown", "MetricsStarting"),
+    "None": ("Unknown", "ScaledToZero"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything that the conditions speak of."""
+
+    server: ModelServer
+    mode: ScalingMode | None
+    conflict: Conflict | None
+    observed: Observed
+    before: ModelServerStatus
+    scaling: ScalingStatus | None = None
+
+
+def scaling_conditions(scene: Scene, advice: Advice | None) -> Wanted:
+    """All of them that hold now."""
+    if scene.server.is_external:
+        return {}
+    wanted: Wanted = {}
+    if advice is None:
+        kept = (METRICS_AVAILABLE, SCALING_ACTIVE)
+        wanted = {c.type: (c.status, c.reason, c.message) for c in scene.before.conditions if c.type in kept}
+    else:
+        wanted[METRICS_AVAILABLE] = _metrics(advice.health)
+    if scene.mode is None:
+        wanted.pop(SCALING_ACTIVE, None)
+        return wanted
+    if advice is not None:
+        wanted[SCALING_ACTIVE] = _active(scene, scene.mode, advice)
+    blocked = _blocked(scene.observed)
+    if blocked:
+        wanted[CAPACITY_BLOCKED] = blocked
+    if scene.conflict:
+        message = explain("OtherAutoscaler", f"{scene.conflict}.")
+        wanted[CONFLICTING_AUTOSCALER] = ("True", "OtherAutoscaler", message)
+    return wanted
+
+
+def _metrics(health: Health) -> _Condition:
+    if health.missing_metrics:
+        message = f"The engine's metrics lack {', '.join(health.missing_metrics)}."
+        return "False", "MetricsRenamed", explain("MetricsRenamed", message)
+    status, reason = _QUALITIES[health.quality]
+    return status, reason, explain(reason, _words(health))
+
+
+def _words(health: Health) -> str:
+    if health.quality == "None":
+        return "There are no pods."
+    if health.quality == "Starting":
+        return "No pod is ready yet."
+    silent = f"{', '.join(health.silent)} {'does' if len(health.silent) == 1 else 'do'} not answer."
+    if health.quality == "Fresh":
+        return "All ready pods answer."
+    return silent if health.silent else "No pod has answered for too long."
+
+
+def _active(scene: Scene, mode: ScalingMode, advice: Advice) -> _Condition:
+    if mode == "Manual":
+        return _MODES[mode]
+    if scene.scaling and scene.scaling.decision and scene.scaling.decision.state == "AwaitingApproval":
+        return _awaiting(scene.server, scene.scaling)
+    if advice.health.quality == "Missing":
+        return "False", "MetricsMissing", explain("MetricsMissing", "There is nothing to decide by.")
+    held = _held(scene, advice)
+    if held:
+        return held
+    if goal_of(scene.server).minimum == 0 and not advice.demand_sources:
+        message = "minReplicas is 0, and nothing tells of requests while there are no pods: 1 is kept."
+        return "True", "NoDemandSource", explain("NoDemandSource", message)
+    status, reason, message = _MODES[mode]
+    return status, reason, f"{message} {advice.decision.reason if advice.decision else ''}".rstrip()
+
+
+def _held(scene: Scene, advice: Advice) -> _Condition | None:
+    """What keeps the loop from doing what the load calls for."""
+    decision = scene.scaling.decision if scene.scaling else None
+    if decision is None or decision.state != "Blocked" or advice.decision is None:
+        return None
+    reasons = {"Paused": "ScalingPaused", "ReversalBreaker": "ReversalBreaker"}
+    reasons["Budget"] = "BudgetExceeded" if advice.budget_known else "BudgetUnknown"
+    reason = reasons.get(decision.binding)
+    return None if reason is None else ("False", reason, explain(reason, advice.decision.reason))
+
+
+def _awaiting(server: ModelServer, scaling: ScalingStatus) -> _Condition:
+    """Also says so where the annotation names another decision than the one that waits."""
+    decision = scaling.decision
+    if decision is None:
+        raise ValueError("no decision awaits approval")
+    change = f"{decision.action} from {decision.from_} to {decision.to} (decision {decision.id})"
+    said = server.annotations.get(APPROVE_ANNOTATION)
+    past = {decision_id(server.uid, each): each.state for each in scaling.history}
+    # A decision that was approved and applied is still named there: nobody takes the annotation off.
+    if said in (None, decision.id) or past.get(said) == "Applied":
+        return (
+            "False",
+            "AwaitingApproval",
+            explain("AwaitingApproval", f"{change} awaits approval until {decision.expires}."),
+        )
+    fate = f"which is {past[said]}" if said in past else "which is not known"
+    message = f"The annotation {APPROVE_ANNOTATION} names {said}, {fate}; {change} awaits approval."
+    return "False", "ApprovalUnknown", explain("ApprovalUnknown", message)
+
+
+def _blocked(observed: Observed) -> _Condition | None:
+    """Replicas that there is no room for."""
+    for manifest in observed.workload_manifests:
+        found = workload_failure(manifest)
+        if found and found.reason == "QuotaExceeded":
+            return "True", found.reason, explain(found.reason, found.message)
+    for pod in (*observed.pods, *observed.workers):
+        found = None if "deletionTimestamp" in pod["metadata"] else failure(PodView(pod))
+        if found and found.reason == "Unschedulable":
+            message = f"Pod {pod['metadata']['name']}: {found.message}"
+            return "True", found.reason, explain(found.reason, message)
+    return None

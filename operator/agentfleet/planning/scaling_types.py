@@ -1,0 +1,80 @@
+"""What reconcile and the scaling loop tell each other about one ModelServer. Pure data.
+
+    reconcile ── Standing ─▶ monitor/loop.py (what to watch, and within which bounds)
+    reconcile ◀── Advice ─── monitor/loop.py (what was seen, and what should be done)
+
+Both live in memory only: after a restart the first reconcile says the one, the first tick the other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agentfleet.autoscale.decision import Decision, Goal, Health, Learnt
+from agentfleet.resources.conditions import ConditionStatus
+from agentfleet.resources.modelserver import ModelServerSpec
+from agentfleet.resources.scaling import ScalingMode
+
+Wanted = dict[str, tuple[ConditionStatus, str, str]]
+"""Conditions: type → status, reason, message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one ModelServer stands after a reconcile."""
+
+    uid: str
+    spec: ModelServerSpec
+    """Resolved: with the engine and the sizes that run."""
+    mode: ScalingMode | None
+    """Mode in force; None where replicas are not scaled (PerNode, engines outside the cluster)."""
+    wanted: int
+    """Replicas that there shall be now."""
+    revision: str
+    """The newest revision of the pods."""
+    goal: Goal
+    open: bool = False
+    """A decision is recommended, or waits for approval."""
+    rejected: bool = False
+    """The last decision was rejected."""
+    rolling: bool = False
+    """Pods of a former revision are being replaced."""
+    cold_start: float | None = None
+    tensor: int = 1
+    tensors: tuple[int, ...] = ()
+    """Legal tensor parallel sizes, where scaling.vertical may change it."""
+    gpus: int | None = 0
+    """GPUs of one replica; None where that is not known, as with resource claims."""
+    max_gpus: int | None = None
+    """GPUs that all replicas together may have."""
+    max_running: float | None = None
+    """Requests that one replica works on at once, where the spec tells."""
+    not_created: str | None = None
+    """Why replicas that are missing cannot even be created, such as QuotaExceeded."""
+    capacity_key: str = ""
+    """What capacity is learnt for: with another key it begins anew."""
+    learnt: Learnt | None = None
+    """What status knows of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What the loop makes of one ModelServer, as of its last tick."""
+
+    at: float
+    """Seconds since the epoch."""
+    health: Health
+    decision: Decision | None = None
+    """None where replicas are not scaled."""
+    vertical: Decision | None = None
+    quiet: float = 0.0
+    """Seconds since a change was last called for."""
+    capacity_key: str = ""
+    learnt: Learnt | None = None
+    """Capacity of what `capacity_key` stands for."""
+    demand_sources: int = 0
+    budget_known: bool = True
+    """Whether the GPUs of all ModelServers of the namespace are known, where a budget limits them."""
+    affordable: int | None = None
+    """Most replicas that budgets of GPUs allow; None where none limits."""
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    """Time of a change (RFC 3339) → what was foretold and what was seen."""

@@ -1,0 +1,101 @@
+"""The operator's own controller in the simulator: what it is better at, and what bad data must not make it do."""
+
+from functools import cache
+
+import pytest
+
+from agentfleet.simulator.faults import parse_faults
+from agentfleet.simulator.policies import parse_policies
+from agentfleet.simulator.product import Product
+from agentfleet.simulator.profiles import load_profile
+from agentfleet.simulator.run import Job, Scenario, run_all, run_observed
+from agentfleet.simulator.score import Result
+
+(AGENTFLEET,) = parse_policies("agentfleet")
+FALLING = 3900.0
+"""Load falls then, and replicas go, if nothing is wrong."""
+BLIND = 1200.0
+
+
+def wave(faults: str | None = None) -> Scenario:
+    """The daily wave within an hour and a half."""
+    return Scenario("diurnal", load_profile("a100-8b"), hours=1.5, faults=parse_faults(faults))
+
+
+@cache
+def ran(faults: str | None) -> tuple[Result, Product]:
+    result, product = run_observed(wave(faults), Job(AGENTFLEET, 7))
+    assert product is not None
+    return result, product
+
+
+def fewer(product: Product, start: float, end: float) -> list[str]:
+    """Scale-ins between these seconds, in words."""
+    return [
+        decision.reason
+        for decision in product.changes
+        if decision.target < decision.start and start <= decision.time < end
+    ]
+
+
+def test_fewer_gpu_hours_than_an_hpa_that_was_tuned_with_hindsight_at_the_same_slo() -> None:
+    tuned, ours = run_all(wave(), parse_policies("hpa-concurrency-tuned,agentfleet"), [7], jobs=2)
+    assert ours.slo_percent >= 99.9
+    assert ours.gpu_hours < tuned.gpu_hours
+
+
+def test_replicas_go_when_the_load_falls_and_all_is_seen() -> None:
+    assert fewer(ran(None)[1], FALLING, FALLING + BLIND)
+
+
+@pytest.mark.parametrize("fault", ["outage", "renamed", "nan"])
+def test_no_replica_goes_while_data_is_missing_or_false(fault: str) -> None:
+    result, product = ran(f"{fault}={BLIND:g}s@{FALLING:g}")
+    # what was seen within the last three looks counts as fresh
+    assert fewer(product, FALLING + 15, FALLING + BLIND) == []
+    assert result.slo_percent >= 99.5, "too many replicas cost nothing but GPUs"
+
+
+def test_lost_scrapes_change_little() -> None:
+    assert ran("lost-scrapes=30%")[0].slo_percent >= 99.5
+
+
+def test_a_replica_that_crashes_for_ever_blocks_nothing_and_counts_for_nothing() -> None:
+    result, product = ran("crash-loop@1200")
+    assert any(decision.target > decision.start for decision in product.changes if decision.time > 1200)
+    assert result.slo_percent >= 99
+
+
+def test_a_quota_is_not_run_against_for_ever() -> None:
+    result, product = ran("quota=3")
+    assert result.peak_replicas == 3
+    assert max(decision.target for decision in product.changes) <= 6, "each that cannot start stops the next"
+
+
+def test_the_same_seed_gives_the_same_decisions() -> None:
+    first, product = ran(None)
+    again, other = run_observed(wave(), Job(AGENTFLEET, 7))
+    assert other is not None
+    assert (again, other.changes) == (first, product.changes)
+
+
+def test_to_zero_and_back() -> None:
+    from agentfleet.autoscale.decision import Goal
+
+    scenario = Scenario(
+        "idle", load_profile("a100-8b"), cold_start=30, goal=Goal(minimum=0, maximum=4), gateway=True, start=1
+    )
+    result, product = run_observed(scenario, Job(AGENTFLEET, 7))
+    assert product is not None
+    assert any(decision.target == 0 for decision in product.changes)
+    assert any(decision.start == 0 for decision in product.changes)
+    assert result.unfinished == result.failed == 0
+
+
+@pytest.mark.parametrize("profile", ["l4-8b-llamacpp", "l4-8b-ollama"])
+def test_engines_that_count_less_are_scaled_too(profile: str) -> None:
+    scenario = Scenario("ramp", load_profile(profile), load=0.05, gateway=True)
+    result, product = run_observed(scenario, Job(AGENTFLEET, 7))
+    assert product is not None
+    assert product.changes
+    assert result.unfinished == 0
