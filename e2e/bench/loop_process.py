@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import copy
 import importlib
 import json
+import os
 import resource
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -30,18 +32,21 @@ from agentfleet.manifests.names import REVISION_LABEL
 from agentfleet.metrics import Metrics
 from agentfleet.monitor.engines import VLLM
 from agentfleet.monitor.history import INTERVAL as HALF_MINUTE
-from agentfleet.monitor.history import KEPT
+from agentfleet.monitor.history import KEPT, History
 from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.scrape import Scraper
 from agentfleet.objects import FIELD_MANAGER, GROUP, MANAGED_BY, MODEL_SERVER_LABEL, VERSION, Key, Manifest
 from agentfleet.planning.scaling_goal import goal_of
 from agentfleet.planning.scaling_types import Standing
 from agentfleet.resources.modelserver import ModelServer
+from e2e.bench.meter import machine_seconds
+from e2e.bench.process import cpu_seconds
 from e2e.bench.sidecars import address
 
 _INTERVAL = 5.0
 _REVISION = "r1"
 _LAG_PROBE = 0.02
+_AT_ONCE = 100
 
 
 class Fleet:
@@ -63,7 +68,7 @@ class Fleet:
                     "engine": "VLLM",
                     "model": {"uri": "hf://acme/chat-7b@main"},
                     "replicas": self.replicas,
-                    "scaling": {"mode": "Apply", "maxReplicas": 8},
+                    "scaling": {"mode": "Apply", "minReplicas": self.replicas, "maxReplicas": 8},
                 },
             }
         )
@@ -108,9 +113,12 @@ class Fleet:
 class Window:
     """Reads CPU, memory and how long others in this process had to wait, from its making until ``figures``."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: int) -> None:
+        """`beside`: the process of the sidecars, whose work is not the machine's other load."""
+        self._beside = beside
         self._began = time.monotonic()
         self._cpu = time.process_time()
+        self._machine = self._machine_cpu()
         self._lags: list[float] = []
         self._probe = asyncio.create_task(self._watch())
 
@@ -121,12 +129,19 @@ class Window:
             await asyncio.sleep(_LAG_PROBE)
             self._lags.append(loop.time() - due)
 
+    def _machine_cpu(self) -> float:
+        """CPU seconds of everybody but the sidecars."""
+        busy, _ = machine_seconds()
+        return busy - cpu_seconds(self._beside)
+
     def figures(self) -> dict[str, Any]:
         """What was read."""
         self._probe.cancel()
         cpu, seconds = time.process_time() - self._cpu, time.monotonic() - self._began
         lags = sorted(self._lags)
+        others = (self._machine_cpu() - self._machine - cpu) / seconds / len(os.sched_getaffinity(0))
         return {
+            "other_load_percent": 100 * max(0.0, others),
             "cores": cpu / seconds,
             "rss_mb": _rss_mb(),
             "lag_p99_ms": 1000 * lags[int(0.99 * len(lags))],
@@ -152,14 +167,25 @@ def _rss_mb() -> float:
     raise RuntimeError("no VmRSS in /proc/self/status")
 
 
-def _fill(loop: ScalingLoop, fleet: Fleet) -> None:
-    """A history as it is after a day: as many samples of each replica as are kept, no two alike."""
-    end = time.time()
-    for sample in range(KEPT + 1):
-        now = end - (KEPT + 1 - sample) * HALF_MINUTE
-        for number, key in enumerate(fleet.keys):
-            names = fleet.names(key)
-            loop.observations.history.record(key, _tick(now, names, sample + number))
+def _fill(history: History, fleet: Fleet) -> None:
+    """A history as it is after a day: as many samples of each replica as are kept.
+
+    To record them all takes minutes. So it is done once for each of the moments at which servers complete a sample, and
+    the others get copies, which takes a look into History.
+    """
+    models: dict[int, Any] = {}
+    servers = history._servers
+    for key in fleet.keys:
+        history.record(key, _tick(time.time() - KEPT * HALF_MINUTE, fleet.names(key), 0))
+        phase = servers[key].phase
+        if phase not in models:
+            for sample in range(1, KEPT + 1):
+                now = time.time() - (KEPT - sample) * HALF_MINUTE
+                history.record(key, _tick(now, fleet.names(key), sample + phase))
+            models[phase] = servers[key]
+        else:
+            servers[key] = copy.deepcopy(models[phase])
+            servers[key].replicas = dict(zip(fleet.names(key), servers[key].replicas.values(), strict=True))
 
 
 def _tick(now: float, names: list[str], salt: int) -> Tick:
@@ -200,12 +226,12 @@ async def _looped(options: argparse.Namespace, stack: AsyncExitStack) -> AsyncIt
     for key in fleet.keys:
         loop.stands(key, fleet.standing(key))
     if options.fill:
-        _fill(loop, fleet)
+        _fill(loop.observations.history, fleet)
     task = asyncio.create_task(loop.run())
     await asyncio.sleep(options.warm_up)
     for _ in range(options.windows):
         first, wakes[:] = len(loop.ticks), []
-        window = Window()
+        window = Window(options.beside)
         await asyncio.sleep(options.seconds)
         if task.done():
             task.result()
@@ -235,25 +261,25 @@ def _seen(loop: ScalingLoop) -> int:
 
 
 async def _bare(options: argparse.Namespace, stack: AsyncExitStack) -> AsyncIterator[dict[str, Any]]:
-    """The lower bound: aiohttp, one task for each of 512 requests at a time, nothing looked at."""
+    """The lower bound: aiohttp, some requests at a time, nothing looked at."""
     query = "names=" + ",".join(VLLM.names)
     count = options.servers * options.replicas
     urls = [yarl.URL(f"http://{address(n)}:{options.port}/engine?{query}", encoded=True) for n in range(count)]
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, trust_env=False))
 
-    async def read_some(waiting: Any) -> None:
+    async def read_some(waiting: Iterator[yarl.URL]) -> None:
         for url in waiting:
             async with session.get(url) as answer:
                 await answer.read()
 
     async def tick() -> None:
         waiting = iter(urls)
-        await asyncio.gather(*(read_some(waiting) for _ in range(512)))
+        await asyncio.gather(*(read_some(waiting) for _ in range(_AT_ONCE)))
 
     await tick()
     for _ in range(options.windows):
-        window = Window()
+        window = Window(options.beside)
         for _ in range(max(1, round(options.seconds / _INTERVAL))):
             due = time.monotonic() + _INTERVAL
             await tick()
@@ -274,6 +300,7 @@ def main() -> None:
     importlib.import_module("agentfleet.app")  # with all libraries of the operator: its memory is what counts
     parser = argparse.ArgumentParser(prog="python -m e2e.bench.loop_process")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--beside", type=int, required=True, metavar="PID", help="process of the sidecars")
     parser.add_argument("--servers", type=int, required=True)
     parser.add_argument("--replicas", type=int, required=True)
     parser.add_argument("--windows", type=int, required=True)

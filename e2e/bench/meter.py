@@ -36,10 +36,10 @@ class Meter:
 
     def _read(self) -> tuple[float, ...]:
         operator = self._operator.cpu_seconds if self._operator else 0.0
-        return (operator, time.process_time(), self._plane.cpu_seconds, *_machine())
+        return (operator, time.process_time(), self._plane.cpu_seconds, *machine_seconds())
 
 
-def _machine() -> tuple[float, float]:
+def machine_seconds() -> tuple[float, float]:
     """Seconds that all CPUs together were busy since boot, and seconds that there were."""
     fields = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()
     times = [int(field) / _TICK for field in fields[1:9]]  # guest times behind these are in user time already

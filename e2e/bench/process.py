@@ -30,8 +30,7 @@ class Process:
     @property
     def cpu_seconds(self) -> float:
         """User and system time of all its threads so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
+        return cpu_seconds(self.pid)
 
     @property
     def rss_mb(self) -> float:
@@ -41,9 +40,14 @@ class Process:
                 return int(line.split()[1]) * 1024 / 1e6
         raise ClusterError(f"{self.name} (process {self.pid}) has ended")
 
+    @property
+    def has_ended(self) -> bool:
+        """By itself or otherwise."""
+        return self._child.poll() is not None
+
     def expect_running(self) -> None:
         """Raise with the end of its log when it has ended."""
-        if self._child.poll() is not None:
+        if self.has_ended:
             raise ClusterError(f"{self.name} ended with {self._child.returncode}; its log ends: {self.log_tail()}")
 
     def log_tail(self, lines: int = 3) -> str:
@@ -63,6 +67,12 @@ class Process:
             self._child.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all threads of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 @contextmanager

@@ -7,7 +7,10 @@ import importlib
 import signal
 from collections.abc import Sequence
 
-BENCHES = {"reconcile": ("e2e.bench.reconcile", "the operator against a bare client that makes the same writes")}
+BENCHES = {
+    "reconcile": ("e2e.bench.reconcile", "the operator against a bare client that makes the same writes"),
+    "loop": ("e2e.bench.loop", "the scaling loop over 1,000 ModelServers against plain HTTP requests"),
+}
 """Each module has add_arguments(parser) and measure(options) -> Report."""
 
 

@@ -1,7 +1,7 @@
 """``python -m e2e.bench.sidecars``: the sidecars of a fleet of vLLM pods, as the operator's scraper meets them.
 
 One socket answers for all addresses of 127.0.0.0/8, so each replica has one of its own. Every answer is what a sidecar
-would send of a vLLM engine that serves a steady load: all metrics that are asked for, with counters that go on. It
+would send of a vLLM engine that serves a moderate load: all metrics that are asked for, with counters that go on. It
 speaks just as much HTTP as that takes: it shares the machine with what is measured.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -44,6 +45,8 @@ _PROMPT, _OUTPUT = 500, 200
 _STEP = 0.0125
 """Seconds of a step of the engine."""
 _CACHE = 448_000
+_WAVE, _SWING = 120.0, 0.3
+"""The load goes up and down by this share, in so many seconds."""
 _BACKLOG = 4096
 
 
@@ -53,13 +56,14 @@ def address(number: int) -> str:
 
 
 def page(age: float, rate: float) -> bytes:
-    """What a sidecar sends of an engine that has served ``rate`` requests a second for ``age`` seconds."""
-    return ("\n".join(_lines(age, rate)) + "\n").encode()
+    """What a sidecar sends of an engine that has served about ``rate`` requests a second for ``age`` seconds."""
+    turn = 2 * math.pi * age / _WAVE
+    done = int(rate * (age + _SWING * _WAVE / (2 * math.pi) * math.sin(turn)))
+    running = round(rate * (1 + _SWING * math.cos(turn)) * _OUTPUT * _STEP)
+    return ("\n".join(_lines(age, done, running)) + "\n").encode()
 
 
-def _lines(age: float, rate: float) -> Iterator[str]:
-    done = int(age * rate)
-    running = round(rate * _OUTPUT * _STEP)
+def _lines(age: float, done: int, running: int) -> Iterator[str]:
     steps = int(age / _STEP)
     yield f"process_start_time_seconds {1.79e9}"
     yield "process_resident_memory_bytes 6.5e+09"

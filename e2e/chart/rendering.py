@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -63,10 +63,16 @@ class Rendered:
         return literal | {name: fields[path] for name, path in referred.items()}
 
 
-def render(values: Values | None = None, *, namespace: str = NAMESPACE, chart: Path = CHART) -> Rendered:
-    """The chart's objects under `values`; CommandError with helm's words where it refuses them."""
+def render(
+    values: Values | None = None, *, namespace: str = NAMESPACE, chart: Path = CHART, served: Sequence[str] = ()
+) -> Rendered:
+    """The chart's objects under `values`; CommandError with helm's words where it refuses them.
+
+    `served` are kinds that the cluster has besides Kubernetes' own, as `group/version/kind`.
+    """
     # Our helm is built without the Kubernetes version that released ones carry, so it is named here.
-    options = ("--namespace", namespace, "--kube-version", "1.33.0", "--values", "-")
+    options = ["--namespace", namespace, "--kube-version", "1.33.0", "--values", "-"]
+    options += [word for kind in served for word in ("--api-versions", kind)]
     text = run([helm(), "template", RELEASE, str(chart), *options], stdin=yaml.safe_dump(values or {}))
     return Rendered(tuple(document for document in yaml.safe_load_all(text) if document))
 

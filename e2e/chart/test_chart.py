@@ -22,7 +22,11 @@ from e2e.cluster.shell import run
 
 EVERYTHING: Values = {
     "replicas": 2,
-    "monitoring": {"serviceMonitor": {"enabled": True, "labels": {"team": "edge"}}},
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "labels": {"team": "edge"}},
+        "prometheusRule": {"enabled": True},
+        "dashboard": {"enabled": True},
+    },
     "gpuExporter": {"enabled": True, "dcgmUrl": "http://$(NODE_IP):9400/metrics", "priorityClassName": "high"},
     "networkPolicy": {"enabled": True, "apiServerCIDRs": ["192.0.2.1/32"], "metricsFrom": [{"namespaceSelector": {}}]},
     "tolerations": [{"key": "edge", "operator": "Exists"}],

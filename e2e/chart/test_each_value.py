@@ -143,6 +143,9 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
     ("leaderElection.renewInterval", "500ms", env("RENEW_INTERVAL"), "500ms"),
     ("gpuExporter.enabled", True, count("DaemonSet"), 1),
     ("monitoring.serviceMonitor.enabled", True, count("ServiceMonitor"), 1),
+    ("monitoring.prometheusRule.enabled", True, count("PrometheusRule"), 1),
+    ("monitoring.prometheusRule.enabled", "Auto", count("PrometheusRule"), 0),
+    ("monitoring.dashboard.enabled", True, count("ConfigMap"), 1),
     ("networkPolicy.enabled", True, count("NetworkPolicy"), 1),
     ("resources.requests.cpu", "1", container("resources.requests.cpu"), "1"),
     ("resources.requests.memory", "1Gi", container("resources.requests.memory"), "1Gi"),
@@ -164,6 +167,8 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
 GUARDED: list[tuple[str, str, Any, Look, Any]] = [
     ("monitoring.serviceMonitor", "interval", "5s", at("ServiceMonitor", "spec.endpoints.0.interval"), "5s"),
     ("monitoring.serviceMonitor", "labels", {"a": "b"}, at("ServiceMonitor", "metadata.labels.a"), "b"),
+    ("monitoring.prometheusRule", "labels", {"a": "b"}, at("PrometheusRule", "metadata.labels.a"), "b"),
+    ("monitoring.dashboard", "labels", {"a": "b"}, at("ConfigMap", "metadata.labels.a"), "b"),
     ("gpuExporter", "interval", "15s", exporter("containers.0.args.1"), "--interval=15s"),
     ("gpuExporter", "dcgmUrl", "http://x:1/m", exporter("containers.0.args.3"), "--dcgm-url=http://x:1/m"),
     ("gpuExporter", "runtimeClassName", "gpu", exporter("runtimeClassName"), "gpu"),

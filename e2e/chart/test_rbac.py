@@ -27,13 +27,16 @@ policy/poddisruptionbudgets: get list watch create patch delete
 autoscaling/horizontalpodautoscalers: list watch
 keda.sh/scaledobjects: list watch
 pods: get list watch patch
+metrics.k8s.io/pods: list
 events: list create"""
 
 LEASE = """\
 coordination.k8s.io/leases: create
 coordination.k8s.io/leases agentfleet: get update"""
 
-NODES = "nodes: list watch"
+NODES = """\
+nodes: list watch
+metrics.k8s.io/nodes: list"""
 
 VIEW = """\
 agentfleet.dev/modelservers: get list watch

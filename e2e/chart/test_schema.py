@@ -56,6 +56,11 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("gpuExporter.dcgmUrl", "dcgm:9400", "at '/gpuExporter/dcgmUrl': 'dcgm:9400' does not match pattern"),
     ("gpuExporter.kubeletDir", "/a/../b", "at '/gpuExporter/kubeletDir': '/a/../b' does not match pattern"),
     ("gpuExporter.mig", True, "at '/gpuExporter': additional properties 'mig' not allowed"),
+    (
+        "monitoring.prometheusRule.enabled",
+        "Never",
+        "at '/monitoring/prometheusRule/enabled': value must be one of true, false, 'Auto'",
+    ),
     ("networkPolicy.apiServerPorts", [], "at '/networkPolicy/apiServerPorts': minItems: got 0, want 1"),
 ]
 

@@ -5,7 +5,7 @@ import logging
 
 from agentfleet.cache import Cache
 from agentfleet.cluster import Cluster
-from agentfleet.errors import Conflict, InvalidSpec, NotReady
+from agentfleet.errors import AgentfleetError, Conflict, InvalidSpec, NotReady
 from agentfleet.manifests.merge import contains
 from agentfleet.manifests.names import APPLIED_ANNOTATION
 from agentfleet.metrics import Metrics
@@ -57,11 +57,11 @@ class Applier:
         await self._cluster.scale(key, replicas)
 
     async def mark(self, pod: Manifest, cost: str) -> None:
-        """Give a pod its deletion cost. One that is gone meanwhile, or that may not be patched, goes in any order."""
+        """Give a pod its deletion cost: a courtesy, without which pods go in any order and finish their work as well."""
         try:
             answer = await self._cluster.apply(marked(pod, cost), force=True)
-        except (Conflict, InvalidSpec) as error:
-            logger.info("%s is not chosen for scaling in: %s", pod["metadata"]["name"], error)
+        except AgentfleetError as error:
+            logger.warning("pod %s gets no deletion cost: %s", pod["metadata"]["name"], error)
         else:
             self._cache.observe(answer)
 

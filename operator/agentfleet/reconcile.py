@@ -21,7 +21,7 @@ from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.health import assess, blocked, internal_error, stalled, status_of, waiting
 from agentfleet.planning.observed import Observed, gather
-from agentfleet.planning.plan import Plan, asks_for_nodes, plan
+from agentfleet.planning.plan import Plan, asks_for_nodes, plan, scaled_meanwhile
 from agentfleet.planning.preparation import Preparation, needs_nodes, prepare
 from agentfleet.planning.questions import loaders_to_ask, mount_failure, sidecars_to_ask, stuck_before_start
 from agentfleet.planning.scaling import Settled, settle, with_scaling
@@ -114,7 +114,7 @@ class Reconciler:
         # From here on budgets count what was decided, before anything is waited for.
         self._loop.settled(key, asked.uid, settled.server.replicas)
         seen = with_scaling(before, settled, advice)
-        if needs_nodes(settled.server):
+        if needs_nodes(asked):
             observed = replace(observed, nodes=await self._capacity.nodes())
         ready = prepare(settled.server, self._with_reports(key, seen), observed, self._settings, self._now())
         if await self._is_ghost(key, asked, before, ready.apply):
@@ -123,7 +123,7 @@ class Reconciler:
         await self._status.tell(parent, self._loop.observations.news(key), self._now())
         await self._make(ready.apply, ready.delete)
         if ready.blocked:
-            return await self._wait(parent, before, observed, ready)
+            return _sooner(settled.after, await self._wait(parent, before, settled, observed, ready))
         return _sooner(ready.after, settled.after, await self._roll(key, parent, before, settled, ready, observed))
 
     async def _roll(
@@ -145,10 +145,11 @@ class Reconciler:
             return None
         before = await self._note(parent, before, settled)
         await self._execute(key, wanted, observed)
-        details = await self._ask_pods(server, self._observe(key, parent), wanted.revision, ready.status)
+        now = replace(self._observe(key, parent), nodes=observed.nodes)
+        details = await self._ask_pods(server, now, wanted.revision, ready.status)
         conditions = settled.conditions | self._thresholds(key, before)
         assessment = assess(server, ready.status, details, wanted, self._settings, self._now(), conditions)
-        self._loop.stands(key, standing(settled, server, wanted, details, assessment.status))
+        self._loop.stands(key, standing(settled, server, wanted, details, assessment.status, self._settings))
         due = await self._status.write(parent, before, assessment.status, self._now())
         return _sooner(assessment.after, due)
 
@@ -172,9 +173,17 @@ class Reconciler:
         return {THRESHOLD_EXCEEDED: condition} if condition else {}
 
     async def _wait(
-        self, parent: Manifest, before: ModelServerStatus, observed: Observed, ready: Preparation
+        self,
+        parent: Manifest,
+        before: ModelServerStatus,
+        settled: Settled,
+        observed: Observed,
+        ready: Preparation,
     ) -> float | None:
-        """Pods have to wait for a Job: say how far it is, and look again."""
+        """New pods have to wait for a Job: say how far it is, and look again. Those of the former spec are scaled on."""
+        before = await self._note(parent, before, settled)
+        for workload, replicas in scaled_meanwhile(observed, settled.server.replicas).items():
+            await self._applier.scale(workload, replicas)
         sidecars = await self._sidecars.statuses(loaders_to_ask(observed.loader_pods))
         told = replace(observed, sidecars=sidecars)
         after = blocked(ready.status, told, ready, parent["metadata"]["generation"], self._now())

@@ -76,5 +76,5 @@ def _decisions(status: ModelServerStatus) -> dict[str, Any]:
     scaling = data.get("scaling", {})
     scaling.pop("suggestedMinReplicas", None)
     if scaling.get("decision", {}).get("state") == "Holding":
-        scaling["decision"] = {"state": "Holding"}
+        del scaling["decision"]
     return data

@@ -46,7 +46,7 @@ def test_a_record_is_the_demand_with_the_lengths_of_the_replicas() -> None:
 
 
 def test_too_little_is_recorded() -> None:
-    with pytest.raises(NothingToSimulate, match="no two samples yet"):
+    with pytest.raises(NothingToSimulate, match="no two samples say how many requests came"):
         record(recorded(1))
 
 

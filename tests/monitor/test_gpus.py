@@ -108,7 +108,7 @@ class _Exporter:
 
     async def handle(self, _: web.Request) -> web.Response:
         if self.hangs:
-            await asyncio.sleep(1)
+            await asyncio.sleep(2)
         return web.Response(text=self.text, status=self.status)
 
 
@@ -156,7 +156,7 @@ class _Clock:
 
 
 @asynccontextmanager
-async def _fleet(dns: _Dns, *exporters: _Exporter) -> AsyncIterator[tuple[Gpus, _Clock]]:
+async def _fleet(dns: _Dns, *exporters: _Exporter, timeout: float = 10) -> AsyncIterator[tuple[Gpus, _Clock]]:
     """Exporters on addresses of their own, all on one port, and a Gpus that finds them by name."""
     async with AsyncExitStack() as stack:
         port = 0
@@ -165,7 +165,7 @@ async def _fleet(dns: _Dns, *exporters: _Exporter) -> AsyncIterator[tuple[Gpus, 
             port = await stack.enter_async_context(_listening(exporter, address, port))
             dns.addresses.append(address)
         clock = _Clock()
-        yield await stack.enter_async_context(Gpus(f"{NAME}:{port}", timeout=0.5, clock=clock)), clock
+        yield await stack.enter_async_context(Gpus(f"{NAME}:{port}", timeout=timeout, clock=clock)), clock
 
 
 def _node(number: int, **options: Any) -> _Exporter:
@@ -203,7 +203,7 @@ def _endless(exporter: _Exporter) -> None:
     ("fails", "said"),
     [
         (_status, "did not answer: HTTP status 500"),
-        (_hang, "did not answer: no answer within 0.5 s"),
+        (_hang, "did not answer: no answer within 1 s"),
         (_blind, "GPUs cannot be read"),
         (_kubeletless, "the kubelet does not tell"),
         (_endless, "an answer of more than"),
@@ -215,7 +215,7 @@ async def test_what_fails_keeps_its_old_samples_for_a_while(
     caplog.set_level("WARNING", logger="aiohttp.access")
     caplog.set_level("INFO", logger="agentfleet")
     first, second = _node(1), _node(2)
-    async with _fleet(dns, first, second) as (gpus, clock):
+    async with _fleet(dns, first, second, timeout=1 if fails is _hang else 10) as (gpus, clock):
         await gpus.read()
         fails(first)
         clock.now += 5

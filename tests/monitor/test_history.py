@@ -1,6 +1,7 @@
 """history.py and rings.py: what is kept of what was seen, and what is not."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -46,7 +47,7 @@ def test_ticks_become_one_sample_for_each_half_minute() -> None:
     samples = _samples(history)
     assert [sample["requestsPerSecond"] for sample in samples[1:]] == [2.0] * (len(samples) - 1)
     times = [sample["at"] for sample in samples]
-    assert [later - earlier for earlier, later in zip(times, times[1:], strict=False)] == [30.0] * (len(times) - 1)
+    assert [later - earlier for earlier, later in pairwise(times)] == [30.0] * (len(times) - 1)
 
 
 def test_servers_complete_their_samples_at_different_ticks() -> None:

@@ -225,9 +225,7 @@ def test_metrics_are_of_what_there_is() -> None:
     assert exceeded in page
     assert 'agentfleet_report_latency_seconds{name="llama",namespace="team",statistic="mean"} 4.0' in page
     assert 'agentfleet_report_max_queue{name="llama",namespace="team"} 1.0' in page
-    assert (
-        'agentfleet_recommendation{instance="pod-0",name="llama",namespace="team",type="scale_up"} 1.0'
-    ) in page
+    assert 'agentfleet_recommendation{instance="pod-0",name="llama",namespace="team",type="scale_up"} 1.0' in page
     cache.observe(_server("phi", 3, Ready=("True", "Serving")))
     observations.forget(KEY)
     page = _page(collector)

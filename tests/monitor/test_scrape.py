@@ -44,6 +44,7 @@ class Pods:
         if isinstance(answer, int):
             return web.Response(status=answer, headers={"Location": "/elsewhere"})
         response = web.StreamResponse()
+        response.content_length = 100_000 if answer else 50_000_000
         await response.prepare(request)
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):  # it drips: each read succeeds
@@ -133,7 +134,7 @@ async def test_nothing_to_look_at(pods: Pods) -> None:
 
 async def test_a_look_ends_though_many_are_silent(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those who answered the last time are not made to wait by those who did not."""
-    monkeypatch.setattr(scrape, "_AT_ONCE", 4)
+    monkeypatch.setattr(scrape, "_BATCH", 4)
     monkeypatch.setattr(scrape, "_LONGEST_LOOK", 0.35)
     silent = [f"127.0.1.{n}" for n in range(1, 15)]
     pods.answers = dict.fromkeys(silent, 0.05) | {"127.0.0.2": LLAMA_PAGE}

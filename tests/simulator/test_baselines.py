@@ -3,12 +3,12 @@
 import math
 
 import pytest
-from tests.simulator.building import fleet_of, trace
 
 from agentfleet.simulator.faults import Faults
 from agentfleet.simulator.hpa import Hpa, external_metric_replicas, pods_metric_replicas
 from agentfleet.simulator.policies import NAMES, install, parse_policies
 from agentfleet.simulator.proxies import Kpa, KpaState, Kubeai
+from tests.simulator.building import fleet_of, trace
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_processes_change_nothing(trace: str, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_trace_without_requests_has_no_percentiles(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main("--trace idle --hours 0.02 --json --policy static=1".split()) == 0
+    assert command.main(["--trace", "idle", "--hours", "0.02", "--json", "--policy", "static=1"]) == 0
     (result,) = json.loads(capsys.readouterr().out)
     assert (result["p99_ttft_s"], result["slo_percent"]) == (None, 100.0)
 

@@ -1,14 +1,13 @@
 """engine.py: times of steps, admission by the KV cache, preemption, and counters, against values reckoned by hand."""
 
 import math
-import random
 
 import pytest
-from tests.simulator.building import engine_of, profile, trace
 
 from agentfleet.simulator.engine import Engine
 from agentfleet.simulator.profiles import load_profile, names
-from agentfleet.simulator.traces import Journal
+from agentfleet.simulator.traces import Journal, stream
+from tests.simulator.building import engine_of, profile, trace
 
 
 @pytest.mark.parametrize(
@@ -81,7 +80,7 @@ def test_counters_within_a_run() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_every_request_ends_once_and_nothing_is_left(seed: int) -> None:
-    draw = random.Random(seed)
+    draw = stream(seed, "requests")
     second = 0.0
     requests = []
     for _ in range(400):

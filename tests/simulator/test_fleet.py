@@ -3,10 +3,10 @@
 import math
 
 import pytest
-from tests.simulator.building import fleet_of, trace
 
 from agentfleet.simulator.fleet import CONTROL_DELAY, NO_ROOM, Change, Fleet
 from agentfleet.simulator.score import Slo, percentile, reversals, score
+from tests.simulator.building import fleet_of, trace
 
 STREAM = [(float(second), 10, 50) for second in range(60)]
 

@@ -42,6 +42,9 @@ What the operator does in a namespace that it serves: exactly the verbs that it 
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch] # of all that run, to know which GPUs are free; patched to say which goes first
+- apiGroups: [metrics.k8s.io] # metrics-server may be absent
+  resources: [pods]
+  verbs: [list]
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create] # listed for one pod at a time: failed mounts are told nowhere else

@@ -31,7 +31,7 @@ class CapacityModel:
     """The memory of one ModelServer."""
 
     __slots__ = ("_admitted", "_completed", "_context", "_knee", "_kv", "_last", "_learnt_at", "_max_running",
-                 "_output", "_prompt", "_prompt_requests", "_restored", "steps")  # fmt: skip
+                 "_output", "_preempted", "_prompt", "_prompt_requests", "_restored", "steps")  # fmt: skip
 
     def __init__(self, learnt: Learnt | None = None) -> None:
         self._restored = learnt
@@ -44,7 +44,7 @@ class CapacityModel:
             self._prompt_requests = self._completed = _LEAST_MEMORY / 4
             self._prompt = learnt.prompt_tokens * self._prompt_requests
             self._output = learnt.output_tokens * self._completed
-        self._context = 0.0
+        self._context = self._preempted = 0.0
         self._kv: float | None = None
         self._max_running: float | None = None
 
@@ -64,6 +64,8 @@ class CapacityModel:
         self._prompt_requests = max(0.0, self._prompt_requests * keep + done.admitted)
         self._output = self._output * keep + (done.output_tokens or 0.0)
         self._completed = self._completed * keep + done.completed
+        if done.admitted > 0 and done.preemptions is not None:
+            self._preempted += (done.preemptions / done.admitted - self._preempted) * 0.01
         if done.kv_held is not None and done.least_running >= _BUSY_ENDS:
             context = done.kv_held / done.running
             self._context += (context - self._context) * (0.02 if self._context else 1.0)
@@ -78,6 +80,12 @@ class CapacityModel:
                 return
             seconds = min(seconds, told[1])
         self.steps.learn(done.step_tokens / done.steps, done.kv_held or 0.0, seconds)
+
+    @property
+    def memory(self) -> tuple[float | None, float]:
+        """Mean requests for which the KV cache has room, and preemptions for each request."""
+        room = self._kv / self._context if self._kv and self._context else None
+        return room, self._preempted
 
     @property
     def lengths(self) -> tuple[float, float] | None:

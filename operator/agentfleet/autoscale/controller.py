@@ -5,14 +5,19 @@ import math
 from agentfleet.autoscale.capacity import CapacityModel
 from agentfleet.autoscale.decision import Decision, Goal, Health, Learnt, Situation
 from agentfleet.autoscale.forecast import Demand
+from agentfleet.autoscale.levers import Levers, Size
 from agentfleet.autoscale.limits import Capacity
-from agentfleet.autoscale.policy import COLD_START, Policy, Verdict, blind, bounded
+from agentfleet.autoscale.policy import COLD_START, Policy, Verdict, beyond, blind, bounded, starved
+from agentfleet.autoscale.reserve import Reserve
 from agentfleet.autoscale.samples import Tick
 from agentfleet.autoscale.signals import Signals, View
 from agentfleet.autoscale.sizing import Need, Supply, need
+from agentfleet.autoscale.verdicts import Verdicts
 
-_PERIOD = 10.0
+PERIOD = 10.0
 """Seconds from a change of load to new replicas being asked for."""
+_HOURS = 7200.0
+"""Seconds whose highest demand tells whether a smaller replica would do."""
 _EXCESS = 1.2
 """Requests in work beyond so many times the batch within the goal have to be worked off like those that wait."""
 
@@ -26,11 +31,14 @@ class Controller:
         self._signals = Signals()
         self._capacity = CapacityModel(learnt)
         self._demand = Demand()
-        self._by_requests: bool | None = None
         self._policy = Policy()
+        self._verdicts = Verdicts()
+        self._levers = Levers()
+        self._reserve = Reserve()
+        self._by_requests: bool | None = None
         self._cold_start: float | None = None
+        self._needed: Need | None = None
         self._now = 0.0
-        self._trust = 1.0
 
     def set_goal(self, goal: Goal) -> None:
         """A changed spec; what was learnt stays."""
@@ -39,6 +47,8 @@ class Controller:
     def forget_capacity(self) -> None:
         """The model, its hardware or its arguments changed: what was learnt holds no longer."""
         self._capacity = CapacityModel()
+        self._verdicts = Verdicts()
+        self._levers = Levers()
 
     def observe(self, tick: Tick) -> None:
         """Take in one look. Ticks come in order of time; one that failed wholly is a tick without engines."""
@@ -52,75 +62,60 @@ class Controller:
         for done in view.intervals:
             self._capacity.learn(done)
         rate = view.arrivals if self._by_requests else view.in_flight
-        if rate is not None:
-            self._demand.add(tick.now, rate)
+        if rate is None:
+            return
+        self._demand.add(tick.now, rate)
+        needed = self._needed
+        planned = needed.planned_for(view.ready) if needed is not None else None
+        self._verdicts.close(tick.now, planned)
+        self._verdicts.add(tick.now, view.ready, rate, view.waiting + view.held, view.intervals, self._goal)
+        if needed is not None:
+            self._reserve.add(tick.now, rate, view.ready * needed.per_replica)
 
     def decide(self, situation: Situation, now: float) -> Decision:
         """What the number of replicas should be now. Asked after `observe`; always answers, `hold` at least."""
         self._cold_start = situation.cold_start
+        self._needed = None
         view = self._signals.view
         if view is None:
-            return self._told(Verdict(situation.wanted, "MissingData", "Nothing has been seen yet."), situation, None)
+            return self._told(Verdict(situation.wanted, "MissingData", "Nothing has been seen yet."), situation)
         self._policy.note(view, situation)
-        verdict, needed = self._reckoned(view, situation, now)
-        return self._told(verdict, situation, needed)
+        verdict = beyond(situation, self._goal) or self._reckoned(view, situation, now)
+        self._levers.note(self._size(view), situation, self._goal, now)
+        return self._told(verdict, situation)
 
-    def _reckoned(self, view: View, situation: Situation, now: float) -> tuple[Verdict, Need | None]:
-        bound = self._bound(view, situation)
-        if bound is not None:
-            return bound, None
+    def _reckoned(self, view: View, situation: Situation, now: float) -> Verdict:
+        capacity = self._capacity.capacity(self._goal, by_requests=bool(self._by_requests))
         if situation.wanted == 0:
-            return self._wake(view, situation), None
-        outlook = self._demand.outlook(now, (situation.cold_start or COLD_START) + _PERIOD)
-        seen = view.gateway_complete or (view.ready > 0 and view.fresh * 2 >= view.ready)
+            return self._wake(view, situation, capacity)
         if view.ready == 0 and not view.gateway_complete:
-            return Verdict(situation.wanted, "Pending", "No replica serves yet."), None
-        if outlook is None or not seen:
-            return blind(view, situation), None
-        capacity = self._capacity.capacity(self._goal, by_requests=bool(self._by_requests))
-        if capacity is None or not capacity.known:
-            return self._learning(view, situation, capacity), None
+            return Verdict(situation.wanted, "Pending", "No replica serves yet.")
         cold_start = situation.cold_start or COLD_START
+        outlook = self._demand.outlook(now, cold_start + PERIOD)
+        enough_seen = view.gateway_complete or view.fresh * 2 >= view.ready
+        if outlook is None or not enough_seen:
+            return blind(view, situation)
+        if capacity is None or not capacity.known:
+            return starved(view, situation, self._goal)
         due = tuple(max(0.0, replica.created_at + cold_start - now) for replica in view.pending)
-        supply = Supply(view.ready, due, cold_start + _PERIOD)
-        needed = need(outlook, capacity, self._goal.load_factor, self._backlog(view, capacity), self._trust, supply)
-        return self._policy.decide(needed, view, situation, self._goal, self._idle(view, now)), needed
+        supply = Supply(view.ready, due, cold_start + PERIOD)
+        backlog = self._backlog(view, capacity)
+        needed = need(outlook, capacity, self._goal.load_factor, backlog, self._verdicts.trust, supply)
+        self._needed = needed
+        return self._policy.decide(needed, view, situation, self._goal, self._idle(view, now))
 
-    def _bound(self, view: View, situation: Situation) -> Verdict | None:
-        """What the bounds alone ask for."""
-        wanted, low, high = situation.wanted, situation.minimum, situation.maximum
-        if wanted > high:
-            word = "Schedule" if situation.scheduled else "Maximum"
-            return Verdict(high, word, f"{wanted} replicas are above the maximum, {high}.")  # type: ignore[arg-type]
-        if wanted < low:
-            word = "Schedule" if situation.scheduled else "Minimum"
-            wish = Verdict(low, word, f"{wanted} replicas are below the minimum, {low}.")  # type: ignore[arg-type]
-            return bounded(wish, situation, self._goal)
-        return None
-
-    def _wake(self, view: View, situation: Situation) -> Verdict:
-        asked = view.held + view.waiting
-        arrived = view.arrivals or 0.0
-        if asked <= 0 and arrived <= 0:
+    def _wake(self, view: View, situation: Situation, capacity: Capacity | None) -> Verdict:
+        """From zero: as many as what waits keeps busy, for what comes next is not known."""
+        waits, arrived = view.held + view.waiting, view.arrivals or 0.0
+        if waits <= 0 and arrived <= 0:
             return Verdict(0, "Idle", "Nobody asks.")
-        capacity = self._capacity.capacity(self._goal, by_requests=bool(self._by_requests))
-        replicas = 1 if capacity is None else max(1, math.ceil(asked / max(1.0, capacity.batch)))
-        return bounded(Verdict(replicas, "Wake", f"{asked:.0f} requests wait."), situation, self._goal)
-
-    def _learning(self, view: View, situation: Situation, capacity: Capacity | None) -> Verdict:
-        wanted = situation.wanted
-        wait = view.waiting + view.held
-        if wait > max(2.0, 0.25 * view.running) and not view.pending:
-            more = wanted + max(1, wanted // 2)
-            reason = f"{wait:.0f} requests wait, {view.running:.0f} are in work; capacity is not known yet."
-            if view.blocked or view.stuck:
-                return Verdict(wanted, "CapacityBlocked", reason)
-            if self._goal.pause_out:
-                return Verdict(wanted, "Paused", reason)
-            return bounded(Verdict(more, "Learning", reason), situation, self._goal)
-        return Verdict(wanted, "Learning", "What a replica can carry is not known yet.")
+        if self._goal.pause_out:
+            return Verdict(0, "Paused", f"{waits:.0f} requests wait. Scaling out is paused.")
+        replicas = 1 if capacity is None else max(1, math.ceil(waits / max(1.0, capacity.batch)))
+        return bounded(Verdict(replicas, "Wake", f"{waits:.0f} requests wait."), situation, self._goal)
 
     def _backlog(self, view: View, capacity: Capacity) -> float:
+        """Requests that have to be worked off beside what comes. Requests at once count them already."""
         if not self._by_requests:
             return 0.0
         excess = max(0.0, view.running - _EXCESS * capacity.batch * view.fresh)
@@ -131,25 +126,21 @@ class Controller:
             return None
         return now - self._signals.last_activity
 
-    def _told(self, verdict: Verdict, situation: Situation, needed: Need | None) -> Decision:
-        wanted, target, view = situation.wanted, verdict.target, self._signals.view
-        inputs: dict[str, float] = {"wanted": wanted}
+    def _told(self, verdict: Verdict, situation: Situation) -> Decision:
+        wanted, target, needed = situation.wanted, verdict.target, self._needed
+        inputs = {"wanted": float(wanted)}
+        view = self._signals.view
         if view is not None:
-            inputs |= {"ready": view.ready, "pending": len(view.pending), "queue": view.waiting + view.held}
-            inputs["running"] = view.running
+            inputs |= {"ready": view.ready, "pending": len(view.pending), "running": view.running}
+            inputs["queue"] = view.waiting + view.held
             if view.oldest is not None:
                 inputs["oldest"] = view.oldest
         counterfactual = None
         if needed is not None:
-            inputs |= {
-                "demand": needed.demand,
-                "forecast": needed.forecast,
-                "capacity": needed.per_replica,
-                "loadFactor": needed.load_factor,
-                "backlog": needed.backlog,
-            }
+            inputs |= needed.inputs
             if target > 1:
-                counterfactual = f"With {target - 1} replicas the load factor would be {needed.load(target - 1):.2f}."
+                fewer = f"{target - 1} replica" + "s" * (target > 2)
+                counterfactual = f"With {fewer} the load factor would be {needed.load(target - 1):.2f}."
         return Decision(
             time=self._now,
             action="scale_out" if target > wanted else "scale_in" if target < wanted else "hold",
@@ -159,16 +150,28 @@ class Controller:
             reason=verdict.reason,
             counterfactual=counterfactual,
             inputs=inputs,
+            suggested_minimum=self._reserve.suggested(self._demand.bins, needed, situation.minimum),
             unconstrained=needed.replicas if needed is not None else None,
         )
 
     def vertical(self, situation: Situation, now: float) -> Decision | None:
         """Whether larger or smaller replicas are called for; None where nothing speaks for it or nothing is known."""
-        return None
+        view = self._signals.view
+        size = self._size(view) if view is not None else None
+        return self._levers.decide(size, situation, self._goal, now) if size is not None else None
+
+    def _size(self, view: View) -> Size | None:
+        capacity = self._capacity.capacity(self._goal, by_requests=bool(self._by_requests))
+        if capacity is None or not capacity.known or not view.ready:
+            return None
+        peak = self._demand.highest(_HOURS)
+        room, preempted = self._capacity.memory
+        return Size(capacity, peak / (capacity.per_replica * view.ready), room, preempted)
 
     def verdict(self, decision: Decision, now: float) -> str | None:
         """What was foretold and what was seen, a cold start later; None while that is not over."""
-        return None
+        after = (self._cold_start or COLD_START) if decision.action == "scale_out" else 0.0
+        return self._verdicts.verdict(decision, now, after, self._goal)
 
     @property
     def learnt(self) -> Learnt | None:

@@ -7,17 +7,16 @@ it jumps faster than replicas start, the reserve is as large as the jumps were.
 
 import math
 from array import array
-from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass
 
 _SHORT, _LONG = 30.0, 120.0
-_TREND = (60.0, 180.0)
-_CERTAIN = 2.5
+_TREND = 120.0
+_CERTAIN = 3.0
 """Standard errors that a slope must be above zero: chance shall not look like a trend …"""
-_DOUBT = 1.0
+_DOUBT = 0.5
 """… and those that are taken off it then."""
-_KEEP = max(_LONG, *_TREND) + 10.0
+_KEEP = max(_LONG, _TREND) + 10.0
 _CHANCE = 1.0
 """Standard deviations by which the last half minute must be above the last two minutes to count more."""
 _PAIR = 10.0
@@ -33,7 +32,14 @@ _LIKENESSES = 30
 """So many must be known, or else the prior counts too."""
 _PRIOR_GROWTH = 0.15
 _QUANTILE = 0.95
+_LATELY = 2.0
+"""A slope is not believed where the last minute shows it to be over, by so many standard errors."""
 _MOST_GROWTH = 2.0
+"""A trend is followed up to so many times the present demand …"""
+_RECENT = 20
+_JUMPY = 2.0
+_BEYOND = 1.1
+"""… or, where the highest demand that is remembered is _JUMPY times the usual, up to _BEYOND times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ class Outlook:
 class Demand:
     """What was asked of one ModelServer: some minutes of ticks, some hours of half minutes."""
 
-    __slots__ = ("_bins", "_jump_at", "_jumps", "_level", "_open", "_pair", "_pairs", "_scatter", "_ticks")
+    __slots__ = ("_bins", "_highest", "_jump_at", "_jumps", "_level", "_open", "_pair", "_pairs", "_scatter", "_ticks")
 
     def __init__(self) -> None:
         self._ticks: deque[tuple[float, float, float]] = deque()
@@ -67,6 +73,7 @@ class Demand:
         self._pair = (0.0, 0.0)
         self._level: float | None = None
         self._pairs = self._scatter = 0.0
+        self._highest = 0.0
         self._jumps = 0.0
         self._jump_at = (-1, 0.0, 0.0)
 
@@ -84,13 +91,26 @@ class Demand:
             self._bins.append(requests / filled)
             if len(self._bins) > _BINS:
                 del self._bins[: _BINS // 16]
+            self._highest = self._past_jumps()
             start, filled, requests = now, 0.0, 0.0
         self._open = (start, filled + seconds, requests + rate * seconds)
+
+    def _past_jumps(self) -> float:
+        """The highest demand before the last minutes, where it was far above the usual; else 0."""
+        past = self._bins[:-_RECENT]
+        if len(past) < _LIKENESSES:
+            return 0.0
+        highest = max(past)
+        return highest if highest >= _JUMPY * sorted(past)[len(past) // 2] else 0.0
 
     @property
     def bins(self) -> "array[float]":
         """Means of half minutes, the oldest first."""
         return self._bins
+
+    def highest(self, seconds: float) -> float:
+        """Of the half minutes of the last `seconds`."""
+        return max(self._bins[-max(1, int(seconds / _BIN)) :], default=0.0)
 
     def mean(self, now: float, seconds: float) -> float | None:
         """Of the last `seconds`; None where nothing was seen in them."""
@@ -109,12 +129,20 @@ class Demand:
             return None
         long = self.mean(now, _LONG) or 0.0
         level = max(long, short - _CHANCE * self.noise(long) * math.sqrt(_PAIR / _SHORT))
-        slope = max(self._slope(now, seconds) for seconds in _TREND)
-        trend = min(level * _MOST_GROWTH, short + slope * horizon)
+        slope, error = self._slope(now, _TREND)
+        lately, lately_error = self._slope(now, _TREND / 2)
+        slope = min(slope - _DOUBT * error, lately + _LATELY * lately_error) if slope > _CERTAIN * error else 0.0
+        trend = min(self._most(level), short + max(0.0, slope) * horizon)
         return Outlook(level, max(level, trend), self._jump(level, horizon), self.noise(max(level, trend)))
 
-    def _slope(self, now: float, seconds: float) -> float:
-        """Growth per second within the last `seconds` that can be relied on; 0 where it may be chance."""
+    def _most(self, level: float) -> float:
+        """How far a trend is followed. Where demand has jumped before, what looks like a trend is more often another
+        jump, and those had an end."""
+        most = level * _MOST_GROWTH
+        return most if level >= self._highest else min(most, self._highest * _BEYOND)
+
+    def _slope(self, now: float, seconds: float) -> tuple[float, float]:
+        """Growth per second within the last `seconds`, and its standard error."""
         points = []
         for time, _, rate in reversed(self._ticks):
             if now - time >= seconds:
@@ -122,17 +150,14 @@ class Demand:
             points.append((time - now, rate))
         count = len(points)
         if count < 6:
-            return 0.0
+            return 0.0, 0.0
         mean_x = sum(x for x, _ in points) / count
         mean_y = sum(y for _, y in points) / count
         xx = sum((x - mean_x) ** 2 for x, _ in points)
-        xy = sum((x - mean_x) * (y - mean_y) for x, y in points)
-        if xx <= 0 or xy <= 0:
-            return 0.0
-        slope = xy / xx
-        rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points)
-        error = math.sqrt(rest / (count - 2) / xx)
-        return slope - _DOUBT * error if slope > _CERTAIN * error else 0.0
+        slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / xx
+        rest = sum((y - mean_y - slope * (x - mean_x)) ** 2 for x, y in points) / (count - 2)
+        usual = self._scatter * mean_y * _PAIR * (count - 1) / seconds
+        return slope, math.sqrt(max(rest, usual) / xx)
 
     def _note_noise(self, now: float, seconds: float, rate: float) -> None:
         """From differences of neighbouring pairs of ticks, so that a trend does not count as noise; as a share of the
@@ -177,13 +202,3 @@ class Demand:
         if len(grown) < _LIKENESSES:
             return max(prior, grown[-1] if grown else 0.0)
         return max(0.0, grown[min(len(grown) - 1, int(_QUANTILE * len(grown)))])
-
-
-def quantile(ordered: list[float], share: float) -> float:
-    """Of an ascending list."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
-def rank(ordered: list[float], value: float) -> float:
-    """Share of an ascending list that is below `value`."""
-    return bisect_left(ordered, value) / len(ordered) if ordered else 0.0

@@ -24,6 +24,8 @@ _PACE = 30.0
 _HYSTERESIS = 0.97
 _BREAKER_WINDOW = 1800.0
 _BREAKER_REVERSALS = 3
+_FEW_WAIT, _MANY_WAIT = 2.0, 0.25
+"""Requests that may wait while capacity is not known: so many, or this share of those in work."""
 _WAITING_PER_REPLICA = 1.0
 """Requests that may wait when a replica is taken away."""
 
@@ -44,7 +46,7 @@ class Policy:
 
     def __init__(self) -> None:
         self._needs: deque[tuple[float, int]] = deque()
-        """Replicas that were needed, falling: the first is the most within the window."""
+        """Replicas that were needed, falling: of any stretch of time up to now, the first in it is the most."""
         self._peaks: deque[tuple[float, float]] = deque()
         """Forecasts, likewise."""
         self._outs: deque[tuple[float, int]] = deque()
@@ -80,7 +82,7 @@ class Policy:
 
     def _remember(self, need: Need, view: View, situation: Situation, goal: Goal) -> None:
         for window, value, seconds, sign in (
-            (self._needs, need.replicas, window_in(goal, situation), 1),
+            (self._needs, need.replicas, max(_BREAKER_WINDOW, window_in(goal, situation)), 1),
             (self._peaks, need.forecast, window_in(goal, situation), 1),
             (self._outs, need.replicas, goal.stabilization_out, -1),
         ):
@@ -109,7 +111,13 @@ class Policy:
         held = self._held(need, view, situation, goal, window)
         if held is not None:
             return held
-        most = max(self._needs[0][1] if self._needs else wanted, floor)
+        most = max(_most(self._needs, view.now - window, wanted), floor)
+        reversals = self._reversals(view.now)
+        if reversals >= _BREAKER_REVERSALS and most < wanted <= self._needs[0][1]:
+            reason = f"{_said(need, most)} But the direction changed {reversals} times within 30 minutes."
+            return Verdict(wanted, "ReversalBreaker", reason)
+        if reversals >= _BREAKER_REVERSALS:
+            most = max(most, self._needs[0][1])
         if most >= wanted:
             reason = f"{_said(need, need.replicas)} But {most} were needed within the last {window:.0f} s."
             return Verdict(wanted, "Stabilization", reason)
@@ -144,9 +152,6 @@ class Policy:
             return Verdict(wanted, "Backlog", f"{why} But {view.waiting + view.held:.0f} requests wait.")
         if view.leaving or not view.settled or (self._changes and now - self._changes[-1][0] < _PACE):
             return Verdict(wanted, "Settling", f"{why} Replicas have just come or gone.")
-        if self._reversals(now) >= _BREAKER_REVERSALS:
-            reason = f"{why} But the direction changed {self._reversals(now)} times within 30 minutes."
-            return Verdict(wanted, "ReversalBreaker", reason)
         return None
 
     def _reversals(self, now: float) -> int:
@@ -159,6 +164,39 @@ def window_in(goal: Goal, situation: Situation) -> float:
     if goal.stabilization_in is not None:
         return goal.stabilization_in
     return max(_LEAST_WINDOW, _WINDOW_COLD_STARTS * (situation.cold_start or COLD_START))
+
+
+def beyond(situation: Situation, goal: Goal) -> Verdict | None:
+    """What the bounds alone ask for, whatever is known of the load; None where they are kept."""
+    wanted, low, high = situation.wanted, situation.minimum, situation.maximum
+    if wanted > high:
+        reason = f"{wanted} replicas are above the maximum, {high}."
+        if goal.pause_in:
+            return Verdict(wanted, "Paused", f"{reason} Scaling in is paused.")
+        return Verdict(
+            max(high, wanted - _step(wanted, goal)), "Schedule" if situation.scheduled else "Maximum", reason
+        )
+    if wanted < low:
+        reason = f"{wanted} replicas are below the minimum, {low}."
+        if goal.pause_out:
+            return Verdict(wanted, "Paused", f"{reason} Scaling out is paused.")
+        return bounded(Verdict(low, "Schedule" if situation.scheduled else "Minimum", reason), situation, goal)
+    return None
+
+
+def starved(view: View, situation: Situation, goal: Goal) -> Verdict:
+    """While capacity is not known: more where requests wait, never fewer."""
+    wanted, wait = situation.wanted, view.waiting + view.held
+    if wait <= max(_FEW_WAIT, _MANY_WAIT * view.running):
+        return Verdict(wanted, "Learning", "What a replica can carry is not known yet.")
+    reason = f"{wait:.0f} requests wait and {view.running:.0f} are in work; what a replica can carry is not known yet."
+    if view.pending:
+        return Verdict(wanted, "Pending", f"{reason} {names_of(view.pending)} is on its way.")
+    if view.blocked or view.stuck:
+        return Verdict(wanted, "CapacityBlocked", f"{reason} {names_of(view.blocked or view.stuck)} cannot start.")
+    if goal.pause_out:
+        return Verdict(wanted, "Paused", f"{reason} Scaling out is paused.")
+    return bounded(Verdict(wanted + max(1, wanted // 2), "Learning", reason), situation, goal)
 
 
 def bounded(wish: Verdict, situation: Situation, goal: Goal) -> Verdict:
@@ -192,6 +230,11 @@ def blind(view: View, situation: Situation) -> Verdict:
     if view.quality == "Stale":
         return Verdict(wanted, "StaleData", f"What is known of {view.ready} replicas is older than 15 s.")
     return Verdict(wanted, "MissingData", f"None of {view.ready} replicas tells anything.")
+
+
+def _most(needs: deque[tuple[float, int]], since: float, otherwise: int) -> int:
+    """The largest need at or after `since`. `needs` falls, so that the first one that is young enough is it."""
+    return next((need for time, need in needs if time >= since), otherwise)
 
 
 def _step(wanted: int, goal: Goal) -> int:

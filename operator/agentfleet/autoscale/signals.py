@@ -196,7 +196,9 @@ class Signals:
         if not known and tick.demand_sources and self.last_activity is not None:
             return  # The counter will tell, once it is seen again.
         view = self.view
-        busy = gateway_rate is None or gateway_rate > 0 or view is None or bool(view.held or view.running or view.waiting)
+        busy = (
+            gateway_rate is None or gateway_rate > 0 or view is None or bool(view.held or view.running or view.waiting)
+        )
         if self.last_activity is None or busy or not known:
             self.last_activity = tick.now
 

@@ -14,7 +14,7 @@ _NOISE = 1.5
 meet the goal under steady load, for one replica as for eight, and for smooth arrivals as for bursty ones."""
 _NOISE_OF_JUMPS = 1.1
 """So many of them are in the peaks of half minutes already."""
-_DRAIN = 60.0
+_DRAIN = 30.0
 """Seconds within which a backlog shall be gone."""
 _AHEAD = 8
 """Steps in which the time until new replicas serve is looked at."""
@@ -39,6 +39,21 @@ class Need:
     """Share of the capacity that `forecast` may take."""
     backlog: float
     per_replica: float
+
+    @property
+    def inputs(self) -> dict[str, float]:
+        """For a decision."""
+        return {
+            "demand": self.demand,
+            "forecast": self.forecast,
+            "capacity": self.per_replica,
+            "loadFactor": self.load_factor,
+            "backlog": self.backlog,
+        }
+
+    def planned_for(self, replicas: int) -> float:
+        """Demand that so many replicas are meant for."""
+        return self.load_factor * self.per_replica * replicas
 
     def load(self, replicas: int) -> float:
         """Share of the capacity of so many replicas that the forecast takes."""

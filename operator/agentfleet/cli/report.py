@@ -22,6 +22,7 @@ _SHOWN = 5
 
 _COLUMNS: dict[str, Callable[[Sample], str]] = {
     "REQ/S": lambda each: number(each.get("requestsPerSecond")),
+    "TOKENS/S": lambda each: number(each.get("outputTokensPerSecond")),
     "LATENCY": lambda each: seconds(each.get("latencySeconds")),
     "RUNNING": lambda each: number(each.get("running")),
     "WAITING": lambda each: number(each.get("waiting")),

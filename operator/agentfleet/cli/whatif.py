@@ -54,7 +54,10 @@ def record(samples: Mapping[str, Any]) -> list[Recorded]:
         if rate is not None:
             looks.append(Recorded(slot * interval, rate, prompt, output))
     if len(looks) < 2:
-        raise NothingToSimulate("the operator has no two samples yet; it takes one each half minute")
+        raise NothingToSimulate(
+            "no two samples say how many requests came: there is one each half minute, and an engine that counts none"
+            " (LlamaCpp) needs a route before it"
+        )
     # the last sample is as long as the others
     return [*looks, Recorded(looks[-1].seconds + interval, 0.0, prompt, output)]
 

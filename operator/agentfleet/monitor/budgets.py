@@ -54,7 +54,7 @@ class Budgets:
         spent.add(watched.gpus, -1)
         try:
             others = None if spent.unknown else spent.gpus
-            yield allowance(watched.standing, budget, others)
+            yield allowance(watched.standing, watched.wanted, budget, others)
         finally:
             spent.add(watched.gpus)
 

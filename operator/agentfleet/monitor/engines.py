@@ -9,8 +9,9 @@ being absent.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from agentfleet.autoscale.samples import EngineSample, Histogram
@@ -105,7 +106,7 @@ def _histogram(names: tuple[str, ...], samples: Samples) -> Histogram | None:
     return None
 
 
-def _assembled(buckets: list[tuple[str, float]], sums: Any) -> Histogram | None:
+def _assembled(buckets: Sequence[tuple[str, float]], sums: Sequence[tuple[str, float]]) -> Histogram | None:
     counts: dict[float, float] = {}
     for labels, value in buckets:
         try:
@@ -114,12 +115,22 @@ def _assembled(buckets: list[tuple[str, float]], sums: Any) -> Histogram | None:
             return None
         counts[bound] = counts.get(bound, 0.0) + value
     bounds = sorted(counts)
-    ordered = [counts[bound] for bound in bounds]
+    ordered: list[float] = []
+    for bound in bounds:
+        count, last = counts[bound], ordered[-1] if ordered else 0.0
+        if not count >= last:  # or NaN
+            return None
+        ordered.append(last if count == last else count)  # most are the same: one object for them saves memory
     total = sum(value for _, value in sums) if sums else math.nan
-    rising = all(0 <= low <= high for low, high in zip([0.0, *ordered], ordered, strict=False))  # false for NaN, too
-    if bounds[-1] != math.inf or not rising or not math.isfinite(ordered[-1] + total):
+    if bounds[-1] != math.inf or not math.isfinite(ordered[-1] + total):
         return None
-    return Histogram(tuple(bounds), tuple(ordered), total)
+    return Histogram(_shared(tuple(bounds)), tuple(ordered), total)
+
+
+@lru_cache(maxsize=64)
+def _shared(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    """One tuple for all replicas: their engines have the same buckets."""
+    return bounds
 
 
 _CACHE_CONFIG = "vllm:cache_config_info"

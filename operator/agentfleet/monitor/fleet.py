@@ -16,7 +16,7 @@ State = Literal["healthy", "progressing", "failed"]
 
 STATES: Final[tuple[State, ...]] = ("healthy", "progressing", "failed")
 
-_WRONG: Final[Mapping[str, str]] = {
+WRONG: Final[Mapping[str, str]] = {
     c.READY: "False",
     c.STALLED: "True",
     c.METRICS_AVAILABLE: "False",
@@ -63,7 +63,7 @@ def health_of(conditions: Iterable[Mapping[str, Any]]) -> Health:
     statuses = {condition["type"]: (condition["status"], condition["reason"]) for condition in conditions}
     ready = statuses.get(c.READY, ("Unknown", ""))[0]
     state: State = "healthy" if ready == "True" else "failed" if ready == "False" else "progressing"
-    problems = [(kind, statuses[kind][1]) for kind, wrong in _WRONG.items() if statuses.get(kind, ("",))[0] == wrong]
+    problems = [(kind, statuses[kind][1]) for kind, wrong in WRONG.items() if statuses.get(kind, ("",))[0] == wrong]
     return Health(state, tuple(problems))
 
 

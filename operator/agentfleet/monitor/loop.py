@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agentfleet.autoscale.controller import Controller
 from agentfleet.autoscale.samples import GpuSample, Tick, UsageSample
@@ -44,6 +44,8 @@ _USAGE_INTERVAL = 30.0
 
 Place = tuple[str, str]
 """Namespace and name of a pod."""
+
+_Sample = TypeVar("_Sample", GpuSample, UsageSample)
 
 
 class Looker(Protocol):
@@ -149,13 +151,13 @@ class ScalingLoop:
     async def follow_gpus(self, read: Callable[[], Awaitable[Mapping[Place, GpuSample]]]) -> None:
         """Keep what is known of GPUs, until cancelled."""
         while True:
-            self._gpus = await read()
+            self._gpus = await _or_nothing(read)
             await asyncio.sleep(_GPU_INTERVAL)
 
     async def follow_usage(self, read: Callable[[], Awaitable[Mapping[Place, UsageSample]]]) -> None:
         """Keep what is known of CPU and memory, until cancelled."""
         while True:
-            self._usage = await read()
+            self._usage = await _or_nothing(read)
             await asyncio.sleep(_USAGE_INTERVAL)
 
     async def tick(self) -> None:
@@ -173,8 +175,9 @@ class ScalingLoop:
             if self._watched.get(each.key) is each:
                 first = each.is_new
                 if self._think(each, looks[each.key], now):
-                    spoken += first
-                    self._enqueue(each.key, spoken / _FIRST_WORDS_A_SECOND if first else 0.0)
+                    may_wait = first and not each.is_urgent
+                    spoken += may_wait
+                    self._enqueue(each.key, spoken / _FIRST_WORDS_A_SECOND if may_wait else 0.0)
 
     async def _rest(self, due: float) -> None:
         """Sleep until `due`, looking every second whether somebody asks for a server that has no pods."""
@@ -227,6 +230,15 @@ class ScalingLoop:
             gpus={name: self._gpus[place] for name, place in places.items() if place in self._gpus},
             usage={name: self._usage[place] for name, place in places.items() if place in self._usage},
         )
+
+
+async def _or_nothing(read: Callable[[], Awaitable[Mapping[Place, _Sample]]]) -> Mapping[Place, _Sample]:
+    """What can be read; nothing where reading fails on a bug: reports do without, and no decision needs it."""
+    try:
+        return await read()
+    except Exception:
+        logger.exception("a bug in reading GPUs or usage")
+        return {}
 
 
 def _stirs(before: Tick | None, look: Look) -> bool:

@@ -12,17 +12,18 @@ import asyncio
 import logging
 import resource
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 import aiohttp
-from yarl import URL
 
 from agentfleet.autoscale.samples import DemandSample, EngineSample, Replica
 from agentfleet.manifests.pod import SIDECAR_PORT
+from agentfleet.monitor.connections import BadAnswer, Connections
 from agentfleet.monitor.demand import Demand
 from agentfleet.monitor.engines import ENGINES
 from agentfleet.monitor.exposition import scan
@@ -36,8 +37,10 @@ Look = tuple[Mapping[str, EngineSample], DemandSample | None, int]
 _TIMEOUT = 1.0
 _LONGEST_LOOK = 4.0
 """Seconds after which whoever was not asked yet is left out: the loop's next tick must not come late."""
-_AT_ONCE = 512
-"""Requests at one time: 2,000 pods that do not answer still fit into a look."""
+_BATCH = 100
+_PATIENCE = 0.2
+"""So many are asked at one time, and the next after so many seconds at most. All at once would hold up the rest of the
+process, and those whose answer is read last would seem to be late; yet 2,000 that never answer fit into a look."""
 _LARGEST = 1 << 20
 _KEEP_ALIVE = 30.0
 """Seconds that an idle connection stays: longer than the loop's interval, shorter than the sidecar's own 75."""
@@ -84,16 +87,16 @@ class Scraper:
         self._demand = Demand()
         self._silent: set[str] = set()
         """Addresses that did not answer the last time: asked last, for they may take all the time that there is."""
-        self._queries = {name: "names=" + ",".join(engine.names) for name, engine in ENGINES.items()}
+        self._paths = {name: "/engine?names=" + ",".join(engine.names) for name, engine in ENGINES.items()}
         self._wanted = {name: frozenset(engine.names) for name, engine in ENGINES.items()}
+        self._connections = Connections(idle=_KEEP_ALIVE, largest=_LARGEST)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         _allow_open_files()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE),
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
             cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=self._timeout),
             auto_decompress=False,  # a page is as large as it says it is
             headers={"Accept": "text/plain", "Accept-Encoding": "identity"},
             trust_env=False,
@@ -103,6 +106,7 @@ class Scraper:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._connections.close()
         if self._session is not None:
             await self._session.close()
 
@@ -118,7 +122,7 @@ class Scraper:
         samples: dict[Key, dict[str, EngineSample]] = {target.key: {} for target in targets}
 
         async def gateway(address: str) -> None:
-            self._demand.take(address, await self._page(f"http://{address}/metrics"))
+            self._demand.take(address, await self._gateway_page(address))
 
         async def engine(pod: _Pod) -> None:
             page = await self._engine_page(pod)
@@ -131,7 +135,8 @@ class Scraper:
                 await _all([*(partial(gateway, address) for address in gateways), *(partial(engine, p) for p in pods)])
         except TimeoutError:
             answers = sum(map(len, samples.values()))
-            log.warning("only %d of %d pods answered within %g s", answers, len(pods), _LONGEST_LOOK)
+            log.warning("%d of %d pods answered within %g s; nobody waits longer", answers, len(pods), _LONGEST_LOOK)
+        self._connections.close_idle()
         end = now + self._clock() - began
         return {target.key: (samples[target.key], *self._demand.sample(target.key, end)) for target in targets}
 
@@ -147,27 +152,33 @@ class Scraper:
         self._silent.add(address)
 
     async def _engine_page(self, pod: _Pod) -> str | None:
-        host = f"[{pod.address}]" if ":" in pod.address else pod.address
-        return await self._page(f"http://{host}:{self._port}/engine?{self._queries[pod.target.engine]}")
+        """What a sidecar sends; None where it sends nothing within the time."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                status, body = await self._connections.get(pod.address, self._port, self._paths[pod.target.engine])
+        except (OSError, BadAnswer) as error:  # TimeoutError is an OSError
+            log.debug("the sidecar at %s did not answer: %s", pod.address, error or type(error).__name__)
+            return None
+        if status != 200:
+            log.debug("the sidecar at %s answered %d: %s", pod.address, status, body[:200])
+            return None
+        return body.decode("utf-8", "replace")
 
-    async def _page(self, address: str) -> str | None:
-        """The text at an URL; None where there is none within the time."""
+    async def _gateway_page(self, address: str) -> str | None:
+        """What a gateway sends, which may be anybody's server; None where it sends nothing within the time."""
         if self._session is None:
             raise RuntimeError("the Scraper is not entered: use it as `async with Scraper() as scraper`")
-        url = URL(address, encoded=True)
         try:
-            async with self._session.get(url, allow_redirects=False) as answer:
+            async with self._session.get(f"http://{address}/metrics", allow_redirects=False) as answer:
                 if answer.status != 200:
-                    log.debug("%s answered %d", url.origin(), answer.status)
+                    log.debug("the gateway at %s answered %d", address, answer.status)
                     return None
                 return (await self._content(answer)).decode("utf-8", "replace")
-        except (aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            log.debug("%s did not answer: %s", url.origin(), error or type(error).__name__)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            log.debug("the gateway at %s did not answer: %s", address, error or type(error).__name__)
             return None
 
     async def _content(self, answer: aiohttp.ClientResponse) -> bytes:
-        if answer.content_length is not None and answer.content_length <= _LARGEST:
-            return await answer.read()
         pieces: list[bytes] = []
         size = 0
         async for piece in answer.content.iter_any():
@@ -184,17 +195,12 @@ def _pods(targets: Iterable[Target]) -> Iterator[_Pod]:
             yield from (_Pod(target, each.name) for each in target.replicas if each.name in target.addresses)
 
 
-async def _all(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
-    """Does all jobs, as many at a time as is allowed, in their order."""
+async def _all(jobs: Sequence[Callable[[], Coroutine[None, None, None]]]) -> None:
+    """Does all jobs in their order, some at a time."""
     waiting = iter(jobs)
-
-    async def work() -> None:
-        for job in waiting:
-            await job()
-
     async with asyncio.TaskGroup() as tasks:
-        for _ in range(min(_AT_ONCE, len(jobs))):
-            tasks.create_task(work())
+        while batch := [tasks.create_task(job()) for job in islice(waiting, _BATCH)]:
+            await asyncio.wait(batch, timeout=_PATIENCE)
 
 
 def _allow_open_files() -> None:

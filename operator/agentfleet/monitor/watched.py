@@ -89,8 +89,7 @@ class Watched:
         """GPUs that it has or is getting; None where that is not known."""
         if self.standing.gpus is None:
             return None
-        decision = self.advice.decision if self.advice else None
-        coming = decision.target if decision and self.standing.mode == "Apply" and not self.stalled else 0
+        coming = self.advice.decision.target if self.advice and self.advice.decision and self.is_urgent else 0
         return self.standing.gpus * max(self.wanted, coming, self.pods.staying)
 
     def decide(self, situation: Situation, allowance: Allowance, now: float) -> Advice:
@@ -99,6 +98,8 @@ class Watched:
         scaled = self.standing.mode is not None and not self.stalled
         decision = self._controller.decide(situation, now) if scaled else None
         vertical = self._controller.vertical(situation, now) if scaled and situation.tensors else None
+        if vertical and not _is_affordable(vertical, situation):
+            vertical = None
         if self._called_at is None or any(each and each.action != "hold" for each in (decision, vertical)):
             self._called_at = now
         self.advice = Advice(
@@ -130,13 +131,11 @@ class Watched:
         advice = self.advice
         if advice is None or self.stalled:
             return False
-        if self._is_urgent(advice):
-            return True
         news = (_summary(advice), self.standing.open and advice.quiet >= PATIENCE)
         capacity = advice.learnt.requests_per_second if advice.learnt else None
         learnt = capacity is not None and (self._told_capacity is None or differs(capacity, self._told_capacity))
         if news == self._told and not learnt:
-            return False
+            return self.is_urgent
         self._told = news
         self._told_capacity = capacity if learnt else self._told_capacity
         return True
@@ -146,10 +145,11 @@ class Watched:
         """Nothing has been said about it yet."""
         return self._told is None
 
-    def _is_urgent(self, advice: Advice) -> bool:
+    @property
+    def is_urgent(self) -> bool:
         """A change for which there is no decision yet: said at every tick until there is."""
-        decision = advice.decision
-        if decision is None or decision.action == "hold" or self.standing.mode == "Manual":
+        decision = self.advice.decision if self.advice else None
+        if decision is None or decision.action == "hold" or self.standing.mode == "Manual" or self.stalled:
             return False
         return not (self.standing.open or self.standing.rejected)
 
@@ -162,6 +162,13 @@ class Watched:
         for past in (self._changes, self._verdicts):
             for time in sorted(past)[:-_MOST_CHANGES]:
                 del past[time]
+
+
+def _is_affordable(size: Decision, situation: Situation) -> bool:
+    """Whether as many replicas of another size are within the budget of GPUs; one that is not known allows none."""
+    if situation.affordable is None or size.action != "scale_up":
+        return True
+    return situation.wanted * size.target <= situation.affordable * size.start
 
 
 def _summary(advice: Advice) -> object:

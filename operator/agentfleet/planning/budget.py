@@ -24,14 +24,14 @@ def budget_of(namespace: str, budgets: Mapping[str, int]) -> int | None:
     return budgets.get(namespace, budgets.get("*"))
 
 
-def allowance(standing: Standing, budget: int | None, others: int | None) -> Allowance:
+def allowance(standing: Standing, wanted: int, budget: int | None, others: int | None) -> Allowance:
     """What may be afforded within `budget` beside GPUs that `others` of the namespace have or are getting, None where
     these are not known. What there is already is never taken away."""
     limits = [limit for limit in (standing.max_gpus, budget) if limit is not None]
     if standing.gpus == 0 or not limits:
         return Allowance(None)
     if standing.gpus is None or (budget is not None and others is None):
-        return Allowance(standing.wanted, known=False)
+        return Allowance(wanted, known=False)
     if budget is not None:
         limits.append(budget - (others or 0))
-    return Allowance(max(standing.wanted, min(limits) // standing.gpus))
+    return Allowance(max(wanted, min(limits) // standing.gpus))

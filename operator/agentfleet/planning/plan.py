@@ -90,6 +90,15 @@ def plan(server: ModelServer, observed: Observed, settings: Settings) -> Plan:
     )
 
 
+def scaled_meanwhile(observed: Observed, replicas: int) -> dict[Key, int]:
+    """Workloads and the replicas that they shall have while their successor cannot be made yet; none in the middle of
+    an earlier rollout."""
+    serving = [seen for seen in observed.workloads if seen.replicas or seen.pods]
+    if len(serving) != 1 or serving[0].kind == DAEMON_SET:
+        return {}
+    return {serving[0].key: replicas}
+
+
 def asks_for_nodes(server: ModelServer, observed: Observed, settings: Settings) -> bool:
     """Whether the plan depends on Observed.nodes: a rollout whose pace follows free GPUs, or pods on every node."""
     if workload_kind(server) == DAEMON_SET:

@@ -19,6 +19,7 @@ from agentfleet.planning.loading import Loading, inspection, loading
 from agentfleet.planning.nodes import pod_requests, total
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.resolve import Basis, Resolution, Situation, resolve, wish_digest
+from agentfleet.planning.scaling_goal import vertical_mode
 from agentfleet.planning.updates import FIRST, check_schedule, next_look, occasion
 from agentfleet.resources.conditions import timestamp
 from agentfleet.resources.modelserver import ModelServer
@@ -107,7 +108,8 @@ def needs_nodes(asked: ModelServer) -> bool:
     auto = parallelism is not None and "Auto" in (parallelism.tensor, parallelism.pipeline)
     preload = cache is not None and cache.type == "HostPath" and bool(cache.preload)
     staged = parallelism is not None and parallelism.nodes is None and parallelism.pipeline not in (None, 1)
-    return bool(asked.spec.profiles) or auto or staged or preload or asked.spec.scenario is not None
+    sized = vertical_mode(asked) == "Apply"
+    return bool(asked.spec.profiles) or auto or staged or preload or sized or asked.spec.scenario is not None
 
 
 def _due(

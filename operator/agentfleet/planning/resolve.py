@@ -182,11 +182,16 @@ def _basis(candidate: Candidate, server: ModelServer, situation: Situation, sett
     comes or goes must not lay out anew, or refuse, what runs."""
     if situation.settled is not None and candidate.profile == situation.profile:
         return situation.settled
+    return basis_of(server, situation.nodes, settings)
+
+
+def basis_of(server: ModelServer, nodes: tuple[NodeView, ...] | None, settings: Settings) -> Basis:
+    """What the nodes that a server may run on tell about their GPUs now."""
     demand = _demand(with_numbers(server), settings)
     given = server.spec.gpu.memory if server.spec.gpu else None
     return Basis(
-        gpu_memory=quantity_value(given) if given else gpu_memory_of(situation.nodes, demand),
-        gpus_per_node=gpus_per_node(situation.nodes, demand),
+        gpu_memory=quantity_value(given) if given else gpu_memory_of(nodes, demand),
+        gpus_per_node=gpus_per_node(nodes, demand),
     )
 
 

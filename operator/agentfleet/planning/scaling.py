@@ -171,8 +171,10 @@ def _with_replicas(server: ModelServer, replicas: int) -> ModelServer:
 
 def _next_look(scaling: ScalingStatus, now: datetime) -> float | None:
     decision = scaling.decision if scaling.decision and scaling.decision.state in OPEN else None
+    rested = datetime.fromisoformat(scaling.tensor_since) + _BETWEEN_SIZES if scaling.tensor_since else None
     times = [scaling.handed_back.until if scaling.handed_back else None, decision.expires if decision else None]
-    waits = [(datetime.fromisoformat(time) - now).total_seconds() for time in times if time]
+    moments = [datetime.fromisoformat(time) for time in times if time] + ([rested] if rested else [])
+    waits = [(moment - now).total_seconds() for moment in moments]
     if decision:
         waits.append(PATIENCE - (now - datetime.fromisoformat(decision.time)).total_seconds())
     return min((wait for wait in waits if wait > 0), default=None)

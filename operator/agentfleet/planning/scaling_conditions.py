@@ -1,7 +1,7 @@
 """The scaling loop's conditions: MetricsAvailable, ScalingActive, CapacityBlocked, ConflictingAutoscaler. Pure.
 
 CapacityBlocked and ConflictingAutoscaler are there only while they are true. Before the loop has spoken, after a
-restart, what was said of it before still holds.
+restart, what was said of it before still holds. Messages hold no live numbers: these would be a write every time.
 """
 
 from dataclasses import dataclass
@@ -60,17 +60,16 @@ def scaling_conditions(scene: Scene, advice: Advice | None) -> Wanted:
     """All of them that hold now."""
     if scene.server.is_external:
         return {}
-    wanted: Wanted = {}
+    before = {c.type: (c.status, c.reason, c.message) for c in scene.before.conditions}
+    health = advice.health if advice else Health("Starting", None)
+    wanted: Wanted = {METRICS_AVAILABLE: _metrics(health, scene.scaling)}
     if advice is None:
-        kept = (METRICS_AVAILABLE, SCALING_ACTIVE)
-        wanted = {c.type: (c.status, c.reason, c.message) for c in scene.before.conditions if c.type in kept}
-    else:
-        wanted[METRICS_AVAILABLE] = _metrics(advice.health)
+        wanted[METRICS_AVAILABLE] = before.get(METRICS_AVAILABLE, wanted[METRICS_AVAILABLE])
     if scene.mode is None:
-        wanted.pop(SCALING_ACTIVE, None)
         return wanted
-    if advice is not None:
-        wanted[SCALING_ACTIVE] = _active(scene, scene.mode, advice)
+    wanted[SCALING_ACTIVE] = _active(scene, scene.mode, advice) if advice else _MODES[scene.mode]
+    if advice is None and scene.mode == (scene.before.scaling and scene.before.scaling.mode):
+        wanted[SCALING_ACTIVE] = before.get(SCALING_ACTIVE, wanted[SCALING_ACTIVE])
     blocked = _blocked(scene.observed)
     if blocked:
         wanted[CAPACITY_BLOCKED] = blocked
@@ -80,11 +79,12 @@ def scaling_conditions(scene: Scene, advice: Advice | None) -> Wanted:
     return wanted
 
 
-def _metrics(health: Health) -> _Condition:
+def _metrics(health: Health, scaling: ScalingStatus | None) -> _Condition:
     if health.missing_metrics:
         message = f"The engine's metrics lack {', '.join(health.missing_metrics)}."
         return "False", "MetricsRenamed", explain("MetricsRenamed", message)
-    status, reason = _QUALITIES[health.quality]
+    none_yet = health.quality == "None" and (scaling is None or scaling.desired)
+    status, reason = _QUALITIES["Starting" if none_yet else health.quality]
     return status, reason, explain(reason, _words(health))
 
 
@@ -112,8 +112,7 @@ def _active(scene: Scene, mode: ScalingMode, advice: Advice) -> _Condition:
     if goal_of(scene.server).minimum == 0 and not advice.demand_sources:
         message = "minReplicas is 0, and nothing tells of requests while there are no pods: 1 is kept."
         return "True", "NoDemandSource", explain("NoDemandSource", message)
-    status, reason, message = _MODES[mode]
-    return status, reason, f"{message} {advice.decision.reason if advice.decision else ''}".rstrip()
+    return _MODES[mode]
 
 
 def _held(scene: Scene, advice: Advice) -> _Condition | None:
@@ -124,7 +123,7 @@ def _held(scene: Scene, advice: Advice) -> _Condition | None:
     reasons = {"Paused": "ScalingPaused", "ReversalBreaker": "ReversalBreaker"}
     reasons["Budget"] = "BudgetExceeded" if advice.budget_known else "BudgetUnknown"
     reason = reasons.get(decision.binding)
-    return None if reason is None else ("False", reason, explain(reason, advice.decision.reason))
+    return None if reason is None else ("False", reason, explain(reason, decision.reason))
 
 
 def _awaiting(server: ModelServer, scaling: ScalingStatus) -> _Condition:

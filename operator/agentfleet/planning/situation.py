@@ -1,20 +1,23 @@
 """What holds around one server when the loop decides: bounds, budget, rollout, sizes. Pure."""
 
+from datetime import UTC, datetime
+
 from agentfleet.autoscale.decision import Situation
+from agentfleet.autoscale.schedule import bounds
 from agentfleet.planning.scaling_types import Standing
 
 
 def situation(standing: Standing, wanted: int, demand_sources: int, affordable: int | None, now: float) -> Situation:
     """`wanted` is what there shall be now, which may be newer than the standing."""
-    goal = standing.goal
-    minimum, maximum, scheduled = goal.minimum, goal.maximum, False
-    if minimum == 0 and not demand_sources:
-        minimum = 1
+    windows = standing.spec.scaling.schedule if standing.spec.scaling else ()
+    held = bounds(windows, standing.goal.minimum, standing.goal.maximum, datetime.fromtimestamp(now, UTC))
+    # A server without pods sees no requests itself.
+    minimum = held.minimum if demand_sources else max(1, held.minimum)
     return Situation(
         wanted=wanted,
         minimum=minimum,
-        maximum=max(minimum, maximum),
-        scheduled=scheduled,
+        maximum=max(minimum, held.maximum),
+        scheduled=held.scheduled,
         affordable=affordable,
         rolling=standing.rolling,
         cold_start=standing.cold_start,

@@ -6,6 +6,7 @@ from agentfleet.planning.failures import workload_failure
 from agentfleet.planning.learnt import capacity_key, learnt_before
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import Plan
+from agentfleet.planning.resolve import basis_of
 from agentfleet.planning.scaling import Settled
 from agentfleet.planning.scaling_decisions import OPEN
 from agentfleet.planning.scaling_goal import vertical_mode
@@ -13,13 +14,19 @@ from agentfleet.planning.scaling_types import Standing
 from agentfleet.planning.vertical import legal_tensors
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
+from agentfleet.settings import Settings
 
 _VLLM_SEQUENCES = 256.0
 """max_num_seqs where nobody sets it, on most GPUs; larger ones take more, which only the engine's metrics tell."""
 
 
 def standing(
-    settled: Settled, server: ModelServer, plan: Plan, observed: Observed, status: ModelServerStatus
+    settled: Settled,
+    server: ModelServer,
+    plan: Plan,
+    observed: Observed,
+    status: ModelServerStatus,
+    settings: Settings,
 ) -> Standing:
     """`server` is resolved, and `status` what came of it."""
     key = capacity_key(server, plan.launch, status.profile)
@@ -37,7 +44,7 @@ def standing(
         rolling=plan.rollout is not None,
         cold_start=None if cold_start is None else float(cold_start),
         tensor=(status.plan.tensor if status.plan else None) or 1,
-        tensors=_tensors(settled, server, status),
+        tensors=_tensors(settled, server, status, observed, settings),
         gpus=_gpus(server),
         max_gpus=server.spec.scaling.max_gpus if server.spec.scaling else None,
         max_running=_max_running(server),
@@ -47,11 +54,14 @@ def standing(
     )
 
 
-def _tensors(settled: Settled, server: ModelServer, status: ModelServerStatus) -> tuple[int, ...]:
+def _tensors(
+    settled: Settled, server: ModelServer, status: ModelServerStatus, observed: Observed, settings: Settings
+) -> tuple[int, ...]:
     if settled.mode is None or vertical_mode(server) == "Manual" or status.plan is None:
         return ()
     sources = {source.uri: source for source in status.sources}
-    return legal_tensors(server, status.plan, sources, settled.goal.max_tensor)
+    now = basis_of(server, observed.nodes, settings)
+    return legal_tensors(server, status.plan, sources, now, settled.goal.max_tensor)
 
 
 def _gpus(server: ModelServer) -> int | None:

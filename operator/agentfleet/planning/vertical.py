@@ -20,9 +20,10 @@ def spec_tensor(server: ModelServer) -> str:
 def with_tensor(server: ModelServer, tensor: int | None) -> ModelServer:
     """The server with replicas of that size; None leaves it to the spec.
 
-    New pods come first where the spec leaves the pace open: nobody asked for this rollout, so it must cost no answer.
+    New pods come first where the spec leaves the pace open, also on the way back to the size that it names: nobody
+    asked for such a rollout, so it must cost no answer.
     """
-    if tensor is None or str(tensor) == spec_tensor(server):
+    if tensor is None:
         return server
     spec = server.spec
     rollout = spec.rollout or Rollout()
@@ -35,16 +36,16 @@ def with_tensor(server: ModelServer, tensor: int | None) -> ModelServer:
 
 
 def legal_tensors(
-    server: ModelServer, plan: SizePlan, sources: Mapping[str, SourceFacts], largest: int
+    server: ModelServer, plan: SizePlan, sources: Mapping[str, SourceFacts], now: Basis, largest: int
 ) -> tuple[int, ...]:
     """Sizes up to `largest` that a resolved server could have on one node, ascending; none where too little is known
-    of the model or its GPUs to tell."""
+    of the model or its GPUs to tell. `now` is what the nodes tell, for where the plan was made without them."""
     facts = known_facts(server, sources.get(server.model.uri))
-    if facts is None or plan.gpus_per_node is None or (plan.nodes or 1) > 1:
+    memory, gpus = plan.gpu_memory_bytes or now.gpu_memory, plan.gpus_per_node or now.gpus_per_node
+    if facts is None or gpus is None or (plan.nodes or 1) > 1:
         return ()
-    basis = Basis(plan.gpu_memory_bytes, plan.gpus_per_node)
-    request = sizing_request(server, facts, basis, firm=True)
-    widest = min(largest, plan.gpus_per_node // (plan.pipeline or 1))
+    request = sizing_request(server, facts, Basis(memory, gpus), firm=True)
+    widest = min(largest, gpus // (plan.pipeline or 1))
     found = []
     for tensor in range(1, widest + 1):
         try:

@@ -49,8 +49,9 @@ DEFINITIONS = (
         columns=(
             _column("Engine", ".spec.engine"),
             _column("Model", ".spec.model.uri"),
-            _column("Wanted", ".spec.replicas", "integer"),
+            _column("Wanted", ".status.scaling.desired", "integer"),
             _column("Serving", ".status.readyReplicas", "integer"),
+            _column("Scaling", ".status.scaling.mode"),
             _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
             _column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
             _column("Age", ".metadata.creationTimestamp", "date"),

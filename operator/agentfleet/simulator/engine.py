@@ -73,7 +73,11 @@ class Engine:
         self.output_seconds = 0.0
         self.ended_tokens = 0
         """Tokens of answers that ended."""
-        self._profile = profile
+        self._linear, self._budget, self._kv_tokens = profile.linear, profile.token_budget, profile.kv_tokens
+        self._max_running = profile.max_running
+        self._per_context = profile.per_kv_token_nanoseconds * 1e-9
+        self._per_pair = profile.per_prompt_pair_picoseconds * 1e-12
+        self._per_request = profile.per_request_microseconds * 1e-6
         self._journal = journal
         self._arrived, self._prompts, self._outputs = trace.seconds, trace.prompts, trace.outputs
         self._waiting: deque[int] = deque()
@@ -96,7 +100,7 @@ class Engine:
 
     def add(self, request: int, now: float) -> None:
         """A request arrives; `advance(now)` came before."""
-        if self._prompts[request] + self._outputs[request] > self._profile.kv_tokens:
+        if self._prompts[request] + self._outputs[request] > self._kv_tokens:
             self._failed += 1  # as an engine refuses what is longer than its context
             self._journal.fail(request, now)
             return
@@ -154,7 +158,7 @@ class Engine:
             started_at=self.started_at,
             running=float(self.running),
             waiting=float(self.waiting),
-            max_running=float(self._profile.max_running),
+            max_running=float(self._max_running),
             completed=float(self._completed),
             failed=float(self._failed),
             prompt_tokens=float(self._prompt_tokens),
@@ -163,8 +167,8 @@ class Engine:
             output_seconds=self.output_seconds,
             steps=float(self._steps + done),
             step_tokens=float(self._step_tokens + done * answers),
-            kv_used=(self._kv + done * answers) / self._profile.kv_tokens,
-            kv_tokens=float(self._profile.kv_tokens),
+            kv_used=(self._kv + done * answers) / self._kv_tokens,
+            kv_tokens=float(self._kv_tokens),
             preemptions=float(self._preemptions),
             time_to_first_token=self.ttft.histogram(),
             time_per_output_token=self.tpot.histogram(),
@@ -173,9 +177,8 @@ class Engine:
 
     def _begin(self, now: float) -> None:
         """Compose the next step, or the run of steps until something changes."""
-        profile = self._profile
         answers = len(self._decoding)
-        if self._kv + answers > profile.kv_tokens:
+        if self._kv + answers > self._kv_tokens:
             answers = self._preempt()
         tokens, pairs = answers, 0.0
         if self._partial or self._waiting:
@@ -185,29 +188,29 @@ class Engine:
             return
         run, context = 1, float(self._context)
         if tokens == answers:
-            room = (profile.kv_tokens - self._kv) // answers
+            room = (self._kv_tokens - self._kv) // answers
             run = max(1, min(self._decoding[0][0] - self._clock, LONGEST_RUN, room))
             context += answers * run / 2
         self._began, self._run, self._tokens = now, run, tokens
         self._step = (
-            profile.linear[tokens]
-            + context * profile.per_kv_token_nanoseconds * 1e-9
-            + pairs * profile.per_prompt_pair_picoseconds * 1e-12
-            + (answers + len(self._prefilled)) * profile.per_request_microseconds * 1e-6
+            self._linear[tokens]
+            + context * self._per_context
+            + pairs * self._per_pair
+            + (answers + len(self._prefilled)) * self._per_request
         )
         self.ends = now + run * self._step
 
     def _take_prompts(self, answers: int, now: float) -> tuple[int, float]:
         """Fill the step with prompts, first come first served: (tokens of the step, pairs of tokens for attention)."""
-        profile, prefilled = self._profile, self._prefilled
+        prefilled = self._prefilled
         tokens, pairs = answers, 0.0
-        while tokens < profile.token_budget:
+        while tokens < self._budget:
             if self._partial is None:
-                if not self._waiting or answers + len(prefilled) >= profile.max_running:
+                if not self._waiting or answers + len(prefilled) >= self._max_running:
                     break
                 request = self._waiting[0]
                 size = self._resumed[request][0] if request in self._resumed else self._prompts[request]
-                if self._kv + size + answers > profile.kv_tokens:
+                if self._kv + size + answers > self._kv_tokens:
                     break
                 self._waiting.popleft()
                 self._kv += size
@@ -215,7 +218,7 @@ class Engine:
                 done = 0
             else:
                 request, done, size = self._partial
-            chunk = min(size - done, profile.token_budget - tokens)
+            chunk = min(size - done, self._budget - tokens)
             tokens += chunk
             pairs += chunk * (done + chunk / 2)
             done += chunk
@@ -274,7 +277,7 @@ class Engine:
     def _preempt(self) -> int:
         """Youngest answers go back until one more step fits; how many are left."""
         decoding = self._decoding
-        while decoding and self._kv + len(decoding) > self._profile.kv_tokens:
+        while decoding and self._kv + len(decoding) > self._kv_tokens:
             place = max(range(len(decoding)), key=lambda index: decoding[index][1])
             ends, request = decoding[place]
             decoding[place] = decoding[-1]

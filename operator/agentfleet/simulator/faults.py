@@ -30,14 +30,10 @@ class Faults:
     crash_at: float | None = None
     quota: int | None = None
 
-    def impaired(self, now: float, memory: float = 0.0) -> bool:
-        """Whether metrics as a whole are false or missing now, or were within the last `memory` seconds."""
-        return any(holds(span, now, memory) for span in (self.outage, self.renamed, self.nan))
 
-
-def holds(span: Span | None, now: float, memory: float = 0.0) -> bool:
+def holds(span: Span | None, now: float) -> bool:
     """Whether a fault is on."""
-    return span is not None and span[0] <= now < span[1] + memory
+    return span is not None and span[0] <= now < span[1]
 
 
 def parse_faults(text: str | None) -> Faults:

@@ -190,6 +190,8 @@ class Fleet:
         staying = [pod for pod in self.pods if not pod.leaving]
         for _ in range(self.wanted - len(staying)):
             self._create()
+        for pod in staying:
+            self.refresh(pod)
         # those that do not serve go first, the youngest of them first; then the least busy
         staying.sort(key=lambda pod: (pod.ready, pod.load, -pod.created))
         for pod in staying[: max(0, len(staying) - self.wanted)]:

@@ -21,10 +21,12 @@ from agentfleet.simulator.shapes import SHAPES
 
 MOST_SEEDS = 1000
 FIRST_SEED = 7
+CPUS = min(4, os.cpu_count() or 1)
+Add = Callable[..., argparse.Action]
 
 EPILOG = f"""traces:
 {chr(10).join(f"  {name:9}{shape.about}" for name, shape in SHAPES.items())}
-  CSV      columns seconds,prompt_tokens,output_tokens with a header, sorted by seconds
+  CSV      columns seconds,prompt_tokens,output_tokens with a header
 faults, joined by commas:
   lost-scrapes=30%  outage=600s@3600  renamed[=600s]@3600  nan[=600s]@3600  crash-loop[@600]  quota=GPUS
 policies: each as NAME or NAME=SETTING; -tuned and static find their setting with hindsight.
@@ -90,40 +92,54 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = result.add_argument
-    add("--trace", default="diurnal", metavar="NAME|CSV", help="(default: %(default)s)")
-    add(
-        "--profile",
-        default="a100-8b",
-        metavar="NAME|FILE",
-        help=f"times of one replica; built in: {', '.join(profiles.names())} (default: %(default)s)",
-    )
-    add("--policy", default="agentfleet", metavar="LIST", help=f"{', '.join(NAMES)} (default: %(default)s)")
-    add("--cold-start", type=_duration(0.1, 86400), default=120.0, help="mean, e.g. 30s (default: 120s)")
-    add("--seeds", type=_number(int, 1, MOST_SEEDS), default=1, metavar="N", help="runs (default: %(default)s)")
-    add("--first-seed", type=_number(int, 0, 2**31), default=FIRST_SEED, help="(default: %(default)s)")
-    add("--slo-ttft", type=_duration(0.001, 3600), default=2.0, help="time to first token (default: 2s)")
-    add("--slo-tpot", type=_duration(0.0001, 600), default=0.1, help="mean time per output token (default: 100ms)")
-    add("--min", type=_number(int, 0, 1000), default=1, help="fewest replicas (default: %(default)s)")
-    add("--max", type=_number(int, 1, 1000), default=12, help="most replicas (default: %(default)s)")
-    add("--start", type=_number(int, 0, 1000), help="replicas at the beginning (default: what ten minutes need)")
-    add("--to-zero-after", type=_duration(1, 86400), default=900.0, help="with --min 0 (default: 15m)")
-    add(
-        "--load-factor-percent",
-        type=_percent,
-        metavar="N|Auto",
-        help="agentfleet's spec.scaling.loadFactorPercent (default: Auto)",
-    )
-    add("--gateway", action="store_true", help="agentfleet sees a gateway's counts too; implied by --min 0")
-    add("--faults", metavar="LIST", help="see below")
-    add("--hours", type=_number(float, 0.01, 744), help="length (default: the trace's own)")
-    add("--load", type=_number(float, 0.0001, 1000), default=1.0, help="times the rates of built in traces")
-    add(
-        "--jobs", type=_number(int, 1, 64), default=min(4, os.cpu_count() or 1), help="processes (default: %(default)s)"
-    )
-    add("--json", action="store_true", help="print a list of objects, one for each policy and seed")
-    add("--plot", type=Path, metavar="PNG", help="draw demand, replicas and TTFT of the first seed")
+    _load_options(result.add_argument_group("load").add_argument)
+    _replica_options(result.add_argument_group("replicas").add_argument)
+    _policy_options(result.add_argument_group("policies").add_argument)
+    _run_options(result.add_argument_group("runs and output").add_argument)
     return result
+
+
+def _load_options(add: Add) -> None:
+    add("--trace", default="diurnal", metavar="NAME|CSV", help="what comes when (default: %(default)s)")
+    add("--hours", type=_number(float, 0.01, 744), metavar="N", help="its length (default: the trace's own)")
+    add(
+        "--load",
+        type=_number(float, 0.0001, 1000),
+        metavar="N",
+        default=1.0,
+        help="multiplies a built in trace's rates",
+    )
+    add("--slo-ttft", type=_duration(0.001, 3600), metavar="TIME", default=2.0, help="first token within (default: 2s)")
+    add("--slo-tpot", type=_duration(0.0001, 600), metavar="TIME", default=0.1, help="mean per token (default: 100ms)")
+
+
+def _replica_options(add: Add) -> None:
+    built_in = ", ".join(profiles.names())
+    add("--profile", default="a100-8b", metavar="NAME|FILE", help=f"{built_in}, or a file (default: %(default)s)")
+    add("--cold-start", type=_duration(0.1, 86400), metavar="TIME", default=120.0, help="mean of them (default: 120s)")
+    add("--min", type=_number(int, 0, 1000), metavar="N", default=1, help="fewest replicas (default: %(default)s)")
+    add("--max", type=_number(int, 1, 1000), metavar="N", default=12, help="most replicas (default: %(default)s)")
+    add("--start", type=_number(int, 0, 1000), metavar="N", help="at the beginning (default: what ten minutes need)")
+    add("--faults", metavar="LIST", help="what goes wrong; see below")
+
+
+def _policy_options(add: Add) -> None:
+    add("--policy", default="agentfleet", metavar="LIST", help=f"{', '.join(NAMES)} (default: %(default)s)")
+    add("--gateway", action="store_true", help="agentfleet sees a gateway's counts too; implied by --min 0")
+    add("--load-factor-percent", type=_percent, metavar="N|Auto", help="agentfleet's own setting (default: Auto)")
+    add("--to-zero-after", type=_duration(1, 86400), metavar="TIME", default=900.0, help="with --min 0 (default: 15m)")
+
+
+def _run_options(add: Add) -> None:
+    add(
+        "--seeds", type=_number(int, 1, MOST_SEEDS), default=1, metavar="N", help="how many runs (default: %(default)s)"
+    )
+    add("--first-seed", type=_number(int, 0, 2**31), default=FIRST_SEED, metavar="N", help="(default: %(default)s)")
+    add("--jobs", type=_number(int, 1, 64), metavar="N", default=CPUS, help="processes at once (default: %(default)s)")
+    add("--json", action="store_true", help="print a list of objects, one for each policy and seed")
+    add(
+        "--plot", type=Path, metavar="FILE", help="draw demand, replicas and TTFT of the first seed: .png, .svg or .pdf"
+    )
 
 
 def _number(kind: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:

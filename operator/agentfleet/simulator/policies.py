@@ -4,6 +4,9 @@ Without a setting a baseline has its published default. `-tuned` is set with hin
 needs the fewest GPU-hours for 99.9 % on the first seed of this very trace, else the one that comes nearest. `static` is
 chosen in the same way: the smallest number of replicas that reaches 99.9 %. Nobody has that knowledge beforehand; it is
 what the product's policy, which has no setting at all, is measured against.
+
+Where the fewest replicas are 0, the HPAs and KEDA keep one: engines' metrics, which they scale on here, say nothing
+while there is no engine.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,7 +63,7 @@ def _shares(*shares: float) -> Grid:
     return lambda knee: sorted({float(max(1, round(share * knee))) for share in shares})
 
 
-_CONCURRENCY = _shares(0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7)
+_CONCURRENCY = _shares(0.1, 0.13, 0.15, 0.17, 0.18, 0.2, 0.22, 0.25, 0.3, 0.4, 0.5, 0.7)
 
 
 def _hpa_gpu(around: Surroundings, target: float) -> object:

@@ -15,7 +15,8 @@ from pathlib import Path
 from agentfleet.simulator.errors import BadInput
 
 COLUMNS = ("seconds", "prompt_tokens", "output_tokens")
-MOST_TOKENS = 10_000_000
+MOST = (31 * 86400, 10_000_000, 10_000_000)
+"""The largest value of each."""
 NAN = math.nan
 
 
@@ -89,10 +90,8 @@ def lengths(count: int, law: tuple[float, float, int], draw: random.Random) -> l
 
 
 def read_csv(path: Path) -> Trace:
-    """A trace with the columns seconds, prompt_tokens, output_tokens; BadInput names line and column."""
-    seconds: list[float] = []
-    prompts: list[int] = []
-    outputs: list[int] = []
+    """A trace with the columns seconds, prompt_tokens, output_tokens, in any order; BadInput names line and column."""
+    requests: list[tuple[float, int, int]] = []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file)
@@ -103,16 +102,18 @@ def read_csv(path: Path) -> Trace:
                 where = f"--trace: {path}, line {rows.line_num}"
                 if len(row) <= max(places):
                     raise BadInput(f"{where}: {len(row)} columns; needed are {', '.join(COLUMNS)}.")
-                second = _number(where, COLUMNS[0], row[places[0]], 0, 31 * 86400)
-                if seconds and second < seconds[-1]:
-                    raise BadInput(f"{where}: seconds is {second:g} after {seconds[-1]:g}; sort the file by seconds.")
-                seconds.append(second)
-                prompts.append(int(_number(where, COLUMNS[1], row[places[1]], 1, MOST_TOKENS)))
-                outputs.append(int(_number(where, COLUMNS[2], row[places[2]], 1, MOST_TOKENS)))
+                second, prompt, output = (
+                    _number(where, column, row[place], most)
+                    for column, place, most in zip(COLUMNS, places, MOST, strict=True)
+                )
+                # an engine makes one token at least, whatever a log says about it
+                requests.append((second, max(1, int(prompt)), max(1, int(output))))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"--trace: {path} cannot be read: {error}") from error
-    if not seconds:
+    if not requests:
         raise BadInput(f"--trace: {path} has no requests below its header.")
+    requests.sort(key=lambda request: request[0])  # logs are in the order of ends, now and then
+    seconds, prompts, outputs = (list(column) for column in zip(*requests, strict=True))
     return Trace(path.stem, seconds, prompts, outputs, math.ceil(seconds[-1]) or 1)
 
 
@@ -128,11 +129,11 @@ def _places(path: Path, header: Sequence[str]) -> list[int]:
     return [found.index(name) for name in COLUMNS]
 
 
-def _number(where: str, column: str, text: str, least: float, most: float) -> float:
+def _number(where: str, column: str, text: str, most: float) -> float:
     try:
         value = float(text)
     except ValueError:
         value = NAN
-    if not least <= value <= most:
-        raise BadInput(f"{where}: {column} is {text!r}; it has to be a number from {least:g} to {most:g}.")
+    if not 0 <= value <= most:
+        raise BadInput(f"{where}: {column} is {text!r}; it has to be a number from 0 to {most:.0f}.")
     return value
