@@ -254,7 +254,8 @@ async def test_manual_gives_no_advice(world: ScalingWorld) -> None:
 async def test_a_server_that_was_taken_to_zero_by_hand_is_left_there(world: ScalingWorld) -> None:
     await world.run(replicas=0)
     assert world.condition("Ready") == ("True", "ScaledToZero")
-    assert world.script.situations[-1].maximum == 8
+    assert (world.script.situations[-1].minimum, world.script.situations[-1].maximum) == (0, 8)
+    assert world.condition("ScalingActive") == ("True", "ScalingRecommended")
 
 
 # --- taking over and handing back ------------------------------------------------------------------------------------
@@ -435,6 +436,16 @@ async def test_an_approved_scale_in_waits_until_data_speaks_for_it_again(world: 
     assert world.replicas == 3
     await world.decide(1)
     assert world.replicas == 1
+
+
+async def test_what_became_of_an_approved_change_is_in_history_too(world: ScalingWorld) -> None:
+    await world.run(replicas=1, scaling=APPROVED)
+    await world.decide(3, ticks=3)
+    world.annotate(APPROVE_ANNOTATION, world.decision["id"])
+    await world.settle()
+    world.script.says = "as foretold"
+    await world.tick()
+    assert world.scaling["history"][0]["verdict"] == "as foretold"
 
 
 # --- what holds the loop up ------------------------------------------------------------------------------------------

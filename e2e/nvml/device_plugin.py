@@ -76,18 +76,21 @@ class DevicePlugin:
 
 async def offer(resource: str, ids: Sequence[str]) -> None:
     """Serve and stay registered until cancelled."""
-    endpoint = resource.replace("/", "-") + ".sock"
+    endpoint = FOLDER / (resource.replace("/", "-") + ".sock")
     registered = None
-    while True:
-        current = KUBELET.stat().st_ino if KUBELET.exists() else None
-        if current not in (None, registered):
-            # A kubelet that starts removes all sockets from the folder.
-            (FOLDER / endpoint).unlink(missing_ok=True)
-            server = Server([DevicePlugin(ids)])
-            await server.start(path=str(FOLDER / endpoint))
-            await _register(endpoint, resource)
-            registered = current
-        await asyncio.sleep(0.5)
+    try:
+        while True:
+            current = KUBELET.stat().st_ino if KUBELET.exists() else None
+            if current not in (None, registered):
+                # A kubelet that starts removes all sockets from the folder.
+                endpoint.unlink(missing_ok=True)
+                server = Server([DevicePlugin(ids)])
+                await server.start(path=str(endpoint))
+                await _register(endpoint.name, resource)
+                registered = current
+            await asyncio.sleep(0.5)
+    finally:
+        endpoint.unlink(missing_ok=True)
 
 
 async def _register(endpoint: str, resource: str) -> None:

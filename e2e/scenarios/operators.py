@@ -65,13 +65,13 @@ class Operators:
                 raise AssertionError(f"the operator is not ready after {timeout:.0f} s; its log ends:\n{self.log()}")
             time.sleep(0.2)
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """Sum of the leader's samples of a metric that have these labels."""
         leader = self.leader()
         assert leader is not None, "no operator leads, so there are no metrics to read"
         return self.metric_of(leader, name, **labels)
 
-    def metric_of(self, pod: str, name: str, **labels: str) -> float:
+    def metric_of(self, pod: str, name: str, /, **labels: str) -> float:
         """The same of the named operator pod."""
         text = self._kube.text(f"{path_of('Pod', NAMESPACE, f'{pod}:8080')}/proxy/metrics")
         return sum(

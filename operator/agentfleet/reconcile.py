@@ -112,7 +112,7 @@ class Reconciler:
         advice = self._loop.advice(key, asked.uid)
         settled = settle(asked, before, observed, advice, self._now())
         # From here on budgets count what was decided, before anything is waited for.
-        self._loop.settled(key, asked.uid, settled.server.replicas)
+        self._loop.settled(key, asked.uid, settled.server.replicas, settled.decided_at)
         seen = with_scaling(before, settled, advice)
         if needs_nodes(asked):
             observed = replace(observed, nodes=await self._capacity.nodes())

@@ -233,6 +233,14 @@ def test_gpus_are_told_in_bands_that_do_not_flutter() -> None:
     assert all(later is not None and later % 5 == 0 for _, later in pairwise(shown))
 
 
+def test_what_could_not_be_read_of_gpus_is_told_once() -> None:
+    reporting = Reporting(0.0)
+    samples = [folded(30.0, f"pod-{place}", gpus=1, gpu_problem="lost: GPU 3") for place in range(3)]
+    assert reporting.add(samples, 30.0, engine="VLLM", slow=3.0)
+    assert reporting.gpu is not None
+    assert reporting.gpu.dump() == {"count": 3, "problem": "lost: GPU 3"}
+
+
 def test_gpus_that_nobody_sees_any_more_are_not_told() -> None:
     reporting = Reporting(0.0)
     _feed(reporting, since=0, until=30, gpu=0.52, gpus=2)

@@ -8,6 +8,7 @@ from e2e import nvml
 from tests.gpu.conftest import GPU_A, GPU_B, MIG_A, Clock, Hardware, mig
 
 LOST, NOT_LOADED, MISMATCH, NOT_SUPPORTED, NO_FUNCTION, UNKNOWN = 15, 9, 18, 3, 13, 999
+INVALID_ARGUMENT = 2
 
 
 def _of(look: Look, uuid: str) -> Reading:
@@ -92,6 +93,14 @@ async def test_mig_devices_have_memory_and_no_utilization(hardware: Hardware) ->
     assert (device.parent, device.gpu, device.profile, device.instance) == (GPU_A, "0", "1g.10gb", "9")
     assert reading.values["memory_used_bytes"] == 3 * nvml.GIB
     assert reading.unsupported == _of(look, GPU_A).unsupported == ("utilization_percent",)
+
+
+async def test_a_call_that_takes_no_mig_device(hardware: Hardware) -> None:
+    hardware.set(nvml.node(nvml.gpu(0, GPU_A, mig=7)), mig(0, 3, utilization=50))
+    hardware.change(error__0__nvmlDeviceGetUtilizationRates=INVALID_ARGUMENT)
+    look = await NvmlSource(Clock()).look()
+    assert _of(look, MIG_A).unsupported == ("utilization_percent",)
+    assert [failure.call for failure in look.failures] == ["nvmlDeviceGetUtilizationRates"]  # of the whole GPU
 
 
 async def test_a_mig_layout_that_changes_leaves_no_ghosts(hardware: Hardware) -> None:

@@ -264,6 +264,12 @@ async def test_dns_that_fails_changes_nobody(dns: _Dns) -> None:
         assert gpus.problems == {}
 
 
+async def test_a_name_that_is_none_is_told() -> None:
+    async with Gpus(f"{'x' * 64}.example:9902") as gpus:
+        assert await gpus.read() == {}
+        assert len(gpus.problems) == 1
+
+
 async def test_without_an_exporter_nothing_is_asked() -> None:
     async with Gpus("") as gpus:
         assert await gpus.read() == {}

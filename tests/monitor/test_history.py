@@ -33,9 +33,7 @@ def _run(history: History, *, ticks: int, requests: float = 10.0, start: float =
 
 
 def _samples(history: History, replica: str = "pod-0") -> list[dict[str, float | None]]:
-    found = history.samples(KEY)
-    assert found is not None
-    return next(each["samples"] for each in found["replicas"] if each["replica"] == replica)  # type: ignore[no-any-return]
+    return history.samples(KEY, replica)
 
 
 def test_ticks_become_one_sample_for_each_half_minute() -> None:
@@ -118,17 +116,12 @@ def test_a_replica_that_is_gone_is_forgotten_after_an_hour() -> None:
     history = History()
     last = _run(history, ticks=13, replicas=2)
 
-    def names() -> list[str]:
-        found = history.samples(KEY)
-        assert found is not None
-        return [each["replica"] for each in found["replicas"]]
-
     for now in range(int(last) + 5, int(last) + 3500, 5):
         history.record(KEY, Tick(float(now), ONE, {"pod-0": _engine(now, now)}))
-    assert names() == ["pod-0", "pod-1"]
+    assert history.replicas(KEY) == ["pod-0", "pod-1"]
     for now in range(int(last) + 3500, int(last) + 3700, 5):
         history.record(KEY, Tick(float(now), ONE, {"pod-0": _engine(now, now)}))
-    assert names() == ["pod-0"]
+    assert history.replicas(KEY) == ["pod-0"]
 
 
 def test_pods_that_come_and_go_do_not_fill_the_memory() -> None:
@@ -136,9 +129,7 @@ def test_pods_that_come_and_go_do_not_fill_the_memory() -> None:
     for place in range(600):
         pod = (Replica(f"pod-{place}", 0.0, ready=True),)
         history.record(KEY, Tick(5.0 * place, pod))
-    found = history.samples(KEY)
-    assert found is not None
-    assert len(found["replicas"]) < 50
+    assert len(history.replicas(KEY) or ()) < 50
 
 
 def test_a_replica_that_has_not_begun_has_no_samples() -> None:
@@ -146,9 +137,7 @@ def test_a_replica_that_has_not_begun_has_no_samples() -> None:
     starting = Replica("pod-1", 0.0, ready=False)
     for now in range(0, 100, 5):
         history.record(KEY, Tick(float(now), (*ONE, starting), {"pod-0": _engine(now, now)}))
-    found = history.samples(KEY)
-    assert found is not None
-    assert [each["replica"] for each in found["replicas"]] == ["pod-0"]
+    assert history.replicas(KEY) == ["pod-0"]
 
 
 def test_gpu_and_usage_are_shown_while_they_are_young() -> None:
@@ -172,19 +161,15 @@ def test_demand_is_the_gateways_where_there_are_any() -> None:
     for now in range(0, 160, 5):
         demand = DemandSample(now, arrived=5.0 * now, waiting=3.0, sources=2, answered=2 if now < 90 else 1)
         history.record(KEY, Tick(float(now), ONE, {"pod-0": _engine(now, now)}, demand=demand, demand_sources=2))
-    found = history.samples(KEY)
-    assert found is not None
-    assert found["demand"][1]["requestsPerSecond"] == 5.0
-    assert found["demand"][1]["waiting"] == 3.0
-    assert found["demand"][-1]["requestsPerSecond"] is None  # one of the gateways did not answer
+    assert history.demand(KEY)[1]["requestsPerSecond"] == 5.0
+    assert history.demand(KEY)[1]["waiting"] == 3.0
+    assert history.demand(KEY)[-1]["requestsPerSecond"] is None  # one of the gateways did not answer
 
 
 def test_demand_is_else_what_the_engines_count() -> None:
     history = History()
     _run(history, ticks=20, replicas=3)
-    found = history.samples(KEY)
-    assert found is not None
-    assert found["demand"][-1]["requestsPerSecond"] == 6.0
+    assert history.demand(KEY)[-1]["requestsPerSecond"] == 6.0
 
 
 def test_tokens_of_a_mean_request() -> None:
@@ -198,13 +183,14 @@ def test_tokens_of_a_mean_request() -> None:
 
 def test_an_unknown_server_has_no_samples() -> None:
     history = History()
-    assert history.samples(KEY) is None
+    assert (history.replicas(KEY), history.samples(KEY, "pod-0"), history.demand(KEY)) == (None, [], [])
     _run(history, ticks=13)
+    assert history.samples(KEY, "pod-1") == []
     history.forget(KEY)
-    assert history.samples(KEY) is None
+    assert (history.replicas(KEY), history.samples(KEY, "pod-0"), history.demand(KEY)) == (None, [], [])
 
 
-_VALUES = st.one_of(st.none(), st.sampled_from([0.0, 1.0]), st.floats(-60000, 60000, width=16))
+_VALUES = st.one_of(st.none(), st.sampled_from([0.0, 1.0]), st.integers(-600, 600).map(float))
 
 
 @settings(deadline=None)
@@ -240,5 +226,5 @@ def test_what_is_no_number_is_unknown(value: float | None) -> None:
 def test_what_is_too_large_is_the_largest() -> None:
     ring = Ring({"a": 2.0}, 4)
     ring.put(7, {"a": 1e9})
-    assert list(ring.rows(4)) == [(7, {"a": 65504.0 * 2})]
+    assert list(ring.rows(4)) == [(7, {"a": 131000.0})]
     assert struct.calcsize("<e") == 2

@@ -161,7 +161,7 @@ async def test_a_change_is_said_until_it_is_made(bench: Bench) -> None:
     bench.script.target = 3
     await bench.tick()
     assert await bench.tick() == [(key, 0.0)]
-    bench.loop.settled(key, "uid-phi", 3)
+    bench.loop.settled(key, "uid-phi", 3, None)
     assert bench.script.situations[-1].wanted == 1
     assert await bench.tick() == [(key, 0.0)]  # it holds now, which is news too
     assert bench.script.situations[-1].wanted == 3

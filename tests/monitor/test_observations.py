@@ -1,6 +1,5 @@
 """observations.py, samples_api.py, fleet.py and metrics.py: what the loop, status, kubectl and Prometheus are told."""
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -106,7 +105,7 @@ def test_what_is_gone_is_forgotten() -> None:
     observations = Observations()
     _feed(observations, _ticks(0, 400))
     observations.forget(KEY)
-    assert observations.samples(KEY) is None
+    assert observations.history.replicas(KEY) is None
     assert observations.reports() == {}
     observations.forget(KEY)
 
@@ -153,10 +152,7 @@ async def test_samples_over_http() -> None:
 def test_ollama_keeps_a_hundred() -> None:
     observations = Observations()
     _feed(observations, _ticks(0, 30 * (KEPT_OLLAMA + 10)), OLLAMA)
-    found = observations.samples(KEY)
-    assert found is not None
-    assert len(found["replicas"][0]["samples"]) == KEPT_OLLAMA
-    assert json.dumps(found, allow_nan=False)
+    assert len(observations.history.samples(KEY, "pod-0")) == KEPT_OLLAMA
 
 
 def _server(name: str, version: int, **conditions: tuple[str, str]) -> dict[str, Any]:

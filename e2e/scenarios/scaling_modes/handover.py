@@ -36,7 +36,7 @@ def _the_hpa_scales_the_model_server(scenario: Scenario, record: Record) -> None
 
 def _beside_it_the_operator_only_recommends(scenario: Scenario, record: Record) -> None:
     began = time.monotonic()
-    patch(scenario, NAME, mode="Apply", minReplicas=3)
+    patch(scenario, NAME, mode="Apply", minReplicas=3, maxReplicas=3)
     scenario.until(lambda: _is_in_conflict(scenario), "the other autoscaler is a condition")
     assert _mode(scenario) == "Recommend", "it would fight with the HPA"
     scenario.stays(lambda: record.last.wanted == 2, "the HPA's number holds", seconds=_LASTS)

@@ -54,7 +54,8 @@ class CapacityModel:
         self._kv = done.kv_tokens if done.kv_tokens is not None else self._kv
         self._learn_lengths(done)
         self._learn_step(done)
-        self._knee.learn(done)
+        if done.steps is None or done.completed is None:
+            self._knee.learn(done)
 
     def _learn_lengths(self, done: Interval) -> None:
         if done.completed is None or done.admitted is None:

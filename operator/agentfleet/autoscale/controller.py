@@ -37,6 +37,8 @@ class Controller:
         self._reserve = Reserve()
         self._by_requests: bool | None = None
         self._cold_start: float | None = None
+        self._carries: Capacity | None = None
+        """What a replica carries, as of the last tick."""
         self._needed: Need | None = None
         self._now = 0.0
 
@@ -61,6 +63,7 @@ class Controller:
             self._by_requests = self._signals.counts_requests
         for done in view.intervals:
             self._capacity.learn(done)
+        self._carries = self._capacity.capacity(self._goal, by_requests=self._by_requests)
         rate = view.arrivals if self._by_requests else view.in_flight
         if rate is None:
             return
@@ -85,7 +88,7 @@ class Controller:
         return self._told(verdict, situation)
 
     def _reckoned(self, view: View, situation: Situation, now: float) -> Verdict:
-        capacity = self._capacity.capacity(self._goal, by_requests=bool(self._by_requests))
+        capacity = self._carries
         if situation.wanted == 0:
             return self._wake(view, situation, capacity)
         if view.ready == 0 and not view.gateway_complete:
@@ -161,7 +164,7 @@ class Controller:
         return self._levers.decide(size, situation, self._goal, now) if size is not None else None
 
     def _size(self, view: View) -> Size | None:
-        capacity = self._capacity.capacity(self._goal, by_requests=bool(self._by_requests))
+        capacity = self._carries
         if capacity is None or not capacity.known or not view.ready:
             return None
         peak = self._demand.highest(_HOURS)

@@ -41,6 +41,7 @@ class Folded:
     gpu_memory: float | None = None
     """Bytes in use, of all its GPUs."""
     gpu_memory_total: float | None = None
+    gpu_problem: str | None = None
     cpu: float | None = None
     memory: float | None = None
     cpu_share: float | None = None
@@ -144,6 +145,7 @@ class _Gathered:
             gpu=self.gpu_busy.value,
             gpu_memory=gpu.memory_used if gpu else None,
             gpu_memory_total=gpu.memory_total if gpu else None,
+            gpu_problem=gpu.problem if gpu else None,
             cpu=usage.cpu if usage.cpu is not None else _per_second(growth),
             memory=usage.memory if usage.memory is not None or engine is None else engine.rss,
             cpu_share=_larger(usage.cpu_share, usage.node_cpu_share),

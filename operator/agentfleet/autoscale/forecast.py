@@ -130,9 +130,11 @@ class Demand:
         long = self.mean(now, _LONG) or 0.0
         level = max(long, short - _CHANCE * self.noise(long) * math.sqrt(_PAIR / _SHORT))
         slope, error = self._slope(now, _TREND)
-        lately, lately_error = self._slope(now, _TREND / 2)
-        slope = min(slope - _DOUBT * error, lately + _LATELY * lately_error) if slope > _CERTAIN * error else 0.0
-        trend = min(self._most(level), short + max(0.0, slope) * horizon)
+        trend = level
+        if slope > _CERTAIN * error:
+            lately, lately_error = self._slope(now, _TREND / 2)
+            slope = min(slope - _DOUBT * error, lately + _LATELY * lately_error)
+            trend = min(self._most(level), short + max(0.0, slope) * horizon)
         return Outlook(level, max(level, trend), self._jump(level, horizon), self.noise(max(level, trend)))
 
     def _most(self, level: float) -> float:

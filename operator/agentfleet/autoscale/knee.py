@@ -19,7 +19,7 @@ ENOUGH = 12
 class Knee:
     """What is known about one server's engine."""
 
-    __slots__ = ("_levels", "_restored", "_slope", "_idle", "_stale", "samples")  # fmt: skip
+    __slots__ = ("_idle", "_levels", "_restored", "_slope", "_stale", "samples")
 
     def __init__(self, restored: float | None = None, samples: int = 0) -> None:
         self._levels: dict[int, list[float]] = {}

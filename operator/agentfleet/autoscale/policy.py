@@ -7,6 +7,7 @@ not known ever takes a replica away.
 import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
 
 from agentfleet.autoscale.decision import Binding, Goal, Situation
 from agentfleet.autoscale.signals import View, names_of
@@ -95,16 +96,10 @@ class Policy:
     def _out(self, need: Need, target: int, view: View, situation: Situation, goal: Goal) -> Verdict:
         wanted = situation.wanted
         why = _said(need, target)
-        if view.blocked or view.stuck:
-            held = view.blocked or view.stuck
-            cause = held[0].problem or "is not ready after two cold starts"
-            return Verdict(wanted, "CapacityBlocked", f"{why} But {names_of(held)} cannot start ({cause}).")
         lasting = self._outs[0][1] if self._outs else need.replicas
         if goal.stabilization_out > 0 and max(lasting, situation.minimum) <= wanted:
             return Verdict(wanted, "Stabilization", f"{why} Not yet for {goal.stabilization_out:g} s.")
-        if goal.pause_out:
-            return Verdict(wanted, "Paused", f"{why} Scaling out is paused.")
-        return bounded(Verdict(target, need.binding, why), situation, goal)
+        return outwards(Verdict(target, need.binding, why), view, situation, goal)
 
     def _in(self, need: Need, floor: int, view: View, situation: Situation, goal: Goal) -> Verdict:
         wanted, window = situation.wanted, window_in(goal, situation)
@@ -135,28 +130,26 @@ class Policy:
 
     def _held(self, need: Need, view: View, situation: Situation, goal: Goal, window: float) -> Verdict | None:
         """Why no replica may go, whatever the load."""
-        wanted, now = situation.wanted, view.now
-        why = _said(need, need.replicas)
         if not view.whole:
             return blind(view, situation)
-        if situation.rolling:
-            return Verdict(wanted, "Rollout", f"{why} Pods are being replaced; afterwards.")
-        if goal.pause_in:
-            return Verdict(wanted, "Paused", f"{why} Scaling in is paused.")
-        if view.pending:
-            return Verdict(wanted, "Settling", f"{why} {names_of(view.pending)} is still on its way.")
-        if self._clear_since is None or now - self._clear_since < window:
-            watched = 0.0 if self._clear_since is None else now - self._clear_since
-            return Verdict(wanted, "Stabilization", f"{why} Watched for {watched:.0f} s only, of {window:.0f} s.")
-        if view.waiting + view.held > _WAITING_PER_REPLICA * max(1, view.ready):
-            return Verdict(wanted, "Backlog", f"{why} But {view.waiting + view.held:.0f} requests wait.")
-        if view.leaving or not view.settled or (self._changes and now - self._changes[-1][0] < _PACE):
-            return Verdict(wanted, "Settling", f"{why} Replicas have just come or gone.")
-        return None
+        watched = 0.0 if self._clear_since is None else view.now - self._clear_since
+        waits = view.waiting + view.held
+        changing = view.leaving > 0 or not view.settled
+        changed = bool(self._changes) and view.now - self._changes[-1][0] < _PACE
+        checks: tuple[tuple[bool, Binding, str], ...] = (
+            (situation.rolling, "Rollout", "Pods are being replaced; afterwards."),
+            (goal.pause_in, "Paused", "Scaling in is paused."),
+            (bool(view.pending), "Settling", f"{names_of(view.pending)} is still on its way."),
+            (watched < window, "Stabilization", f"Watched for {watched:.0f} s only, of {window:.0f} s."),
+            (waits > _WAITING_PER_REPLICA * max(1, view.ready), "Backlog", f"But {waits:.0f} requests wait."),
+            (changing or changed, "Settling", "Replicas have just come or gone."),
+        )
+        why = _said(need, need.replicas)
+        return next((Verdict(situation.wanted, word, f"{why} {text}") for wrong, word, text in checks if wrong), None)
 
     def _reversals(self, now: float) -> int:
         signs = [sign for time, sign in self._changes if now - time <= _BREAKER_WINDOW]
-        return sum(a != b for a, b in zip(signs, signs[1:], strict=False))
+        return sum(a != b for a, b in pairwise(signs))
 
 
 def window_in(goal: Goal, situation: Situation) -> float:
@@ -189,14 +182,22 @@ def starved(view: View, situation: Situation, goal: Goal) -> Verdict:
     wanted, wait = situation.wanted, view.waiting + view.held
     if wait <= max(_FEW_WAIT, _MANY_WAIT * view.running):
         return Verdict(wanted, "Learning", "What a replica can carry is not known yet.")
-    reason = f"{wait:.0f} requests wait and {view.running:.0f} are in work; what a replica can carry is not known yet."
+    why = f"{wait:.0f} requests wait and {view.running:.0f} are in work; what a replica can carry is not known yet."
     if view.pending:
-        return Verdict(wanted, "Pending", f"{reason} {names_of(view.pending)} is on its way.")
-    if view.blocked or view.stuck:
-        return Verdict(wanted, "CapacityBlocked", f"{reason} {names_of(view.blocked or view.stuck)} cannot start.")
+        return Verdict(wanted, "Pending", f"{why} {names_of(view.pending)} is on its way.")
+    return outwards(Verdict(wanted + max(1, wanted // 2), "Learning", why), view, situation, goal)
+
+
+def outwards(wish: Verdict, view: View, situation: Situation, goal: Goal) -> Verdict:
+    """A wish for more, unless something speaks against any more at all."""
+    held = view.blocked or view.stuck
+    if held:
+        cause = held[0].problem or "is not ready after two cold starts"
+        reason = f"{wish.reason} But {names_of(held)} cannot start ({cause})."
+        return Verdict(situation.wanted, "CapacityBlocked", reason)
     if goal.pause_out:
-        return Verdict(wanted, "Paused", f"{reason} Scaling out is paused.")
-    return bounded(Verdict(wanted + max(1, wanted // 2), "Learning", reason), situation, goal)
+        return Verdict(situation.wanted, "Paused", f"{wish.reason} Scaling out is paused.")
+    return bounded(wish, situation, goal)
 
 
 def bounded(wish: Verdict, situation: Situation, goal: Goal) -> Verdict:

@@ -1,12 +1,13 @@
 """Reports of one server as time goes by: windows that end, advice every five minutes, GPUs in bands. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from agentfleet.autoscale.folding import Folded
 from agentfleet.autoscale.report import MOST_ADVICE, STEP, WINDOW, WINDOW_OLLAMA, Window, recommend
 from agentfleet.resources.scaling_status import GpuStatus, Recommendation, Report
 
 _BAND = 5
+_LONGEST = 256
 
 
 class Reporting:
@@ -79,8 +80,15 @@ class Reporting:
             count=sum(each.gpus for each in seen),
             utilization_percent=_band(self._step.gpu, before.utilization_percent if before else None),
             memory_percent=_band(share, before.memory_percent if before else None),
+            problem=_words(seen),
         )
         return self.gpu != before
+
+
+def _words(seen: Iterable[Folded]) -> str | None:
+    """What could not be read, once each."""
+    problems = dict.fromkeys(each.gpu_problem for each in seen if each.gpu_problem)
+    return "; ".join(problems)[:_LONGEST] or None
 
 
 def _band(share: float | None, before: int | None) -> int | None:

@@ -90,6 +90,8 @@ class GpuSample:
     memory_used: float | None = None
     """Bytes, of all of them."""
     memory_total: float | None = None
+    problem: str | None = None
+    """What could not be read on their node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from agentfleet.autoscale.limits import Capacity
 
 FULL = 1.0
 """Share of the capacity that is planned with where nothing jumps: close to 1, queues grow without bound."""
-_NOISE = 1.5
+_NOISE = 1.1
 """Standard deviations of ten seconds' demand that are held in reserve: with about 1.8 of them, 999 of 1000 requests
 meet the goal under steady load, for one replica as for eight, and for smooth arrivals as for bursty ones."""
 _NOISE_OF_JUMPS = 1.1

@@ -6,7 +6,7 @@ _SINGULAR = 1e-12
 
 
 def non_negative(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """The x ≥ 0 that minimises x·matrix·x / 2 − right·x. Tries each set of unknowns that are zero, the fewest first:
+    """The x ≥ 0 that minimises x·matrix·x / 2 - right·x. Tries each set of unknowns that are zero, the fewest first:
     with three unknowns that is exact, and cheaper than anything clever."""
     size = len(right)
     best, least = [0.0] * size, 0.0

@@ -46,13 +46,14 @@ class StepModel:
     def known(self) -> bool:
         return self.samples >= ENOUGH
 
-    def predict(self, tokens: float, kv: float) -> float | None:
-        step = self.step
+    def _predicted(self, tokens: float, kv: float) -> float | None:
+        """By the model as it was last asked for: solving it for every sample would cost more than it tells."""
+        step = self._step
         return None if step is None else step.base + step.per_token * tokens + step.per_kv_token * kv
 
     def learn(self, tokens: float, kv: float, seconds: float) -> bool:
         """Take in one mean step; whether it was believed."""
-        expected = self.predict(tokens, kv) if self.known else None
+        expected = self._predicted(tokens, kv) if self.known else None
         if expected is not None:
             off = abs(seconds - expected) / max(expected, seconds)
             if off > _OUTLIER * max(self._error, _TOLERANCE):

@@ -56,12 +56,7 @@ class Exporter:
 
     async def look(self) -> None:
         """One look at GPUs and kubelet."""
-        try:
-            self._assigned, self._kubelet_problem = await self._assignments(), None
-        except KubeletSilent as error:
-            self._assigned, self._kubelet_problem = None, str(error)
-            self._errors["pod-resources", "no answer"] += 1
-        look = await self._source.look()
+        look, _ = await asyncio.gather(self._source.look(), self._ask_kubelet())
         self._look = look
         self._errors.update((failure.call, failure.error) for failure in look.failures)
         if not look.needs_new_container:
@@ -69,6 +64,13 @@ class Exporter:
         elif self._lost_since is None:
             self._lost_since = look.at
         self._tell()
+
+    async def _ask_kubelet(self) -> None:
+        try:
+            self._assigned, self._kubelet_problem = await self._assignments(), None
+        except KubeletSilent as error:
+            self._assigned, self._kubelet_problem = None, str(error)
+            self._errors["pod-resources", "no answer"] += 1
 
     def page(self) -> bytes:
         """The page of metrics; of a look that is too old only its age."""

@@ -6,7 +6,7 @@ An error of one call costs one number, one of a GPU that GPU, one of the library
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -34,6 +34,8 @@ _HINTS = {
     pynvml.NVML_ERROR_NO_PERMISSION: "the container may not open /dev/nvidiactl",
 }
 _NEEDS_NEW_CONTAINER = {pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH}
+_ABSENT_OF_MIG = ABSENT | {pynvml.NVML_ERROR_INVALID_ARGUMENT}
+"""Some drivers take a MIG device for no argument at all of calls that are for whole GPUs."""
 _PROFILE = re.compile(r"\bMIG (\S+)$")
 
 
@@ -208,17 +210,19 @@ def _mig_devices(gpu: Device, handle: Any, notes: _Notes) -> Iterator[Reading]:
         found = _PROFILE.search(name)
         profile = found[1] if found else "unknown"
         device = replace(gpu, uuid=uuid, parent=gpu.uuid, profile=profile, instance=instance)
-        yield _read(device, mig, OF_MIG, notes)
+        yield _read(device, mig, OF_MIG, notes, _ABSENT_OF_MIG)
 
 
-def _read(device: Device, handle: Any, questions: Sequence[Question], notes: _Notes) -> Reading:
+def _read(
+    device: Device, handle: Any, questions: Sequence[Question], notes: _Notes, absent: Set[int] = ABSENT
+) -> Reading:
     values: dict[str, float] = {}
     unsupported: list[str] = []
     for question in questions:
         try:
             values |= question.ask(handle)
         except pynvml.NVMLError as error:
-            if error.value in ABSENT:
+            if error.value in absent:
                 unsupported.append(question.measure)
                 continue
             notes.failed(question.call, error, _name(device))

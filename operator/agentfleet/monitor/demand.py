@@ -1,8 +1,9 @@
 """Requests as gateways count them, before any engine does: the demand that is not capped by what there is. Pure.
 
 A gateway is any pod with the labels `app.kubernetes.io/managed-by: agentfleet` and `agentfleet.dev/demand-source:
-"PORT"`. AgentRoute's gateways carry them; a gateway of your own may, too. On that port, /metrics shows in Prometheus'
-text format, for each ModelServer of its own namespace that it stands before, from its start and also while nobody asks:
+"PORT"` that the operator can reach on that port (a NetworkPolicy of its own has to let it in). There, /metrics shows in
+Prometheus' text format, for each ModelServer of the gateway's namespace that it stands before, from its start and also
+while nobody asks:
 
     agentfleet_demand_requests_total{namespace="team-a",model_server="chat"} 512    counter: requests that came
     agentfleet_demand_waiting{namespace="team-a",model_server="chat"} 3             gauge: held back for want of room

@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
@@ -130,7 +130,7 @@ class Gpus:
         try:
             async with asyncio.timeout(self._timeout):
                 found = await loop.getaddrinfo(self._host, int(self._port), type=socket.SOCK_STREAM)
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError) as error:  # TimeoutError is an OSError, a name that IDNA refuses a ValueError
             if isinstance(error, socket.gaierror) and error.errno in _NO_ADDRESS:
                 self._dns_problem = None
                 return []
@@ -166,7 +166,7 @@ class Gpus:
     def _kept(self, before: Page, node: str, problem: str | None) -> Page:
         oldest = self._clock() - KEPT
         samples = {pod: sample for pod, sample in before.samples.items() if sample.at >= oldest}
-        return Page(samples, node, problem)
+        return Page(_with(problem, samples), node, problem)
 
     def _tell(self) -> None:
         """Into the log goes what changed."""
@@ -192,7 +192,12 @@ def page_of(text: str, now: float) -> Page:
     if answers != 1 or not (asked or allocated):
         return Page(node=labels.get("node", ""), problem=problem, knows_pods=False)
     age = next((value for _, value in found.get(names.SAMPLE_AGE, ()) if math.isfinite(value)), 0.0)
-    return Page(_samples(found, allocated, now - age), labels.get("node", ""), problem)
+    samples = _samples(found, allocated, now - age)
+    return Page(_with(problem, samples), labels.get("node", ""), problem)
+
+
+def _with(problem: str | None, samples: Mapping[PodKey, GpuSample]) -> Mapping[PodKey, GpuSample]:
+    return {pod: replace(sample, problem=problem) for pod, sample in samples.items()} if problem else samples
 
 
 def _problem(found: Samples, source: str, *, answers: bool, asked: bool) -> str | None:

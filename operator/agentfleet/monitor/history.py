@@ -7,12 +7,14 @@ unknown, never zero. Nothing is decided here, and nothing survives the process.
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from agentfleet.autoscale.folding import Fold, Folded
 from agentfleet.autoscale.samples import DemandSample, Tick
 from agentfleet.monitor.rings import Ring
 from agentfleet.objects import Key
+
+Sample = dict[str, float | None]
+"""`at` (its end, seconds since the epoch) and one value for each field; None is not known."""
 
 INTERVAL = 30.0
 KEPT = 1000
@@ -135,21 +137,23 @@ class History:
             if place >= _MOST_GONE or tick.now - last > _REMEMBERED:
                 del server.replicas[name]
 
-    def samples(self, key: Key, most: int = KEPT) -> dict[str, Any] | None:
-        """The last samples in the shape that samples_api.py serves; None where the server is not known."""
+    def replicas(self, key: Key) -> list[str] | None:
+        """Replicas of which there are samples, sorted; None where the server is not known."""
         server = self._servers.get(key)
-        if server is None:
-            return None
-        return {
-            "interval": self.interval,
-            "replicas": [
-                {"replica": name, "samples": [self._shown(server, *row) for row in replica.ring.rows(most)]}
-                for name, replica in sorted(server.replicas.items())
-            ],
-            "demand": [{"at": self._end(server, slot), **row} for slot, row in server.demand.rows(most)],
-        }
+        return None if server is None else sorted(server.replicas)
 
-    def _shown(self, server: _Server, slot: int, row: dict[str, float | None]) -> dict[str, float | None]:
+    def samples(self, key: Key, replica: str, most: int = KEPT) -> list[Sample]:
+        """The last samples of one replica, oldest first; none where it is not known (any more)."""
+        server = self._servers.get(key)
+        known = server.replicas.get(replica) if server else None
+        return [self._shown(server, *row) for row in known.ring.rows(most)] if server and known else []
+
+    def demand(self, key: Key, most: int = KEPT) -> list[Sample]:
+        """The same of the requests that came for the server."""
+        server = self._servers.get(key)
+        return [{"at": self._end(server, slot), **row} for slot, row in server.demand.rows(most)] if server else []
+
+    def _shown(self, server: _Server, slot: int, row: Sample) -> Sample:
         per_request = {
             "promptTokens": _ratio(row["promptTokensPerSecond"], row["requestsPerSecond"]),
             "outputTokens": _ratio(row["outputTokensPerSecond"], row["requestsPerSecond"]),

@@ -96,11 +96,12 @@ class ScalingLoop:
         watched = self._watched.get(key)
         return watched.advice if watched and watched.standing.uid == uid else None
 
-    def settled(self, key: Key, uid: str, wanted: int) -> None:
-        """Reconcile is about to act on `wanted` replicas: budgets count them from now on."""
+    def settled(self, key: Key, uid: str, wanted: int, decided_at: str | None) -> None:
+        """Reconcile is about to act on `wanted` replicas, by the decision of that time: budgets count them from now
+        on."""
         watched = self._watched.get(key)
         if watched and watched.standing.uid == uid:
-            watched.settled(wanted)
+            watched.settled(wanted, decided_at)
 
     def stands(self, key: Key, standing: Standing) -> None:
         """A reconcile came to its end."""
@@ -144,7 +145,7 @@ class ScalingLoop:
             self._metrics.scaling_tick_lateness.set(max(0.0, loop.time() - due))
             with self._metrics.scaling_tick_seconds.time():
                 await self.tick()
-            # A tick that took too long is followed by a whole interval, not by a burst.
+            # A tick that took too long is followed by one at once, and never by a burst.
             due = max(due + self._interval, loop.time())
             await self._rest(due)
 

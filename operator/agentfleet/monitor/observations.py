@@ -5,7 +5,8 @@
 
 It only looks: nothing here changes replicas, and no decision reads any of it. How loop and reconcile use it:
 
-    observations = Observations()                     # one for the process; app.py hands it to samples_api and metrics
+    observations = Observations()                     # one for the process; app.py hands it to metrics, and its
+                                                      # history to samples_api
     if observations.record(key, spec, tick): enqueue  # every tick; True where status or an Event has news
     observations.report(key, before.report)           # → status.report
     observations.gpu(key, before.gpu)                 # → status.gpu
@@ -17,7 +18,6 @@ After a restart of the operator all of it begins anew: what is not known yet lea
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from agentfleet.autoscale.folding import Folded
 from agentfleet.autoscale.reporting import Reporting
@@ -112,10 +112,6 @@ class Observations:
     def reports(self) -> Mapping[Key, tuple[Report | None, tuple[Alert, ...]]]:
         """Of every server that is watched: for metrics."""
         return {key: (each.reporting.report, each.alarms.alerts) for key, each in self._watched.items()}
-
-    def samples(self, key: Key, most: int = KEPT) -> dict[str, Any] | None:
-        """The last samples of each replica, in the shape that samples_api.py serves."""
-        return self.history.samples(key, most)
 
     def forget(self, key: Key) -> None:
         """The ModelServer is gone."""

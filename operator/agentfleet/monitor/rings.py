@@ -70,7 +70,7 @@ class Ring:
     def _read(self, name: str, place: int) -> float | None:
         column = self._columns[name]
         value: float = _HALF.unpack_from(column, 0 if isinstance(column, bytes) else place)[0]
-        return None if math.isnan(value) else value * self._units[name]
+        return None if math.isnan(value) else float(f"{value * self._units[name]:.4g}")
 
 
 def _packed(value: float | None, unit: float) -> bytes:

@@ -1,7 +1,6 @@
 """One ModelServer in the scaling loop: its controller, and what was last said about it. It asks nobody."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from agentfleet.autoscale.controller import Controller
 from agentfleet.autoscale.decision import Decision, Goal, Learnt, Situation
@@ -13,7 +12,6 @@ from agentfleet.planning.budget import Allowance
 from agentfleet.planning.learnt import differs
 from agentfleet.planning.scaling_decisions import BLOCKING, PATIENCE
 from agentfleet.planning.scaling_types import Advice, Standing
-from agentfleet.resources.conditions import timestamp
 
 _FRESH = 15.0
 """Seconds for which a sample tells who is busy."""
@@ -54,11 +52,11 @@ class Watched:
         if standing.capacity_key != before.capacity_key:
             self._controller.forget_capacity()
 
-    def settled(self, wanted: int) -> None:
+    def settled(self, wanted: int, decided_at: str | None) -> None:
         """Reconcile has decided, and is about to act on it."""
         decision = self.advice.decision if self.advice else None
-        if decision and (decision.start, decision.target) == (self.wanted, wanted) and wanted != self.wanted:
-            self._changes[timestamp(datetime.fromtimestamp(decision.time, UTC))] = decision
+        if decided_at and decision and wanted != self.wanted == decision.start and wanted == decision.target:
+            self._changes[decided_at] = decision
         self.wanted = wanted
 
     def begin_anew(self) -> None:
@@ -131,7 +129,8 @@ class Watched:
         advice = self.advice
         if advice is None or self.stalled:
             return False
-        news = (_summary(advice), self.standing.open and advice.quiet >= PATIENCE)
+        decisions = () if self.standing.mode == "Manual" else (advice.decision, advice.vertical)
+        news = (_summary(advice), *map(_gist, decisions), self.standing.open and advice.quiet >= PATIENCE)
         capacity = advice.learnt.requests_per_second if advice.learnt else None
         learnt = capacity is not None and (self._told_capacity is None or differs(capacity, self._told_capacity))
         if news == self._told and not learnt:
@@ -172,17 +171,16 @@ def _is_affordable(size: Decision, situation: Situation) -> bool:
 
 
 def _summary(advice: Advice) -> object:
-    """What of an advice changes status, as something to compare: neither words nor live numbers."""
-    changes = tuple(
-        (decision.action, decision.start, decision.target, decision.action == "hold" and _word(decision))
-        for decision in (advice.decision, advice.vertical)
-        if decision is not None
-    )
-    suggested = advice.decision.suggested_minimum if advice.decision else None
+    """What changes conditions and history, as something to compare: neither words nor live numbers."""
     health = (advice.health.quality, advice.health.missing_metrics)
-    sources = advice.demand_sources > 0
-    return changes, suggested, health, sources, advice.budget_known, len(advice.verdicts)
+    return health, advice.demand_sources > 0, advice.budget_known, sorted(advice.verdicts)[-1:]
 
 
-def _word(decision: Decision) -> str:
-    return decision.binding if decision.binding in BLOCKING else ""
+def _gist(decision: Decision | None) -> object:
+    """What makes one proposal another to status."""
+    if decision is None:
+        return None
+    suggests = decision.suggested_minimum is not None
+    if decision.action == "hold":
+        return suggests, decision.binding if decision.binding in BLOCKING else ""
+    return suggests, decision.action, decision.start, decision.target

@@ -54,6 +54,12 @@ class Settled:
     after: float | None = None
     """Seconds after which to look again without an event."""
 
+    @property
+    def decided_at(self) -> str | None:
+        """When the decision was taken that is in force; None where it is no decision of the loop's."""
+        decision = self.scaling.decision if self.scaling else None
+        return decision.time if decision and decision.state == "Applied" else None
+
 
 def settle(
     asked: ModelServer, before: ModelServerStatus, observed: Observed, advice: Advice | None, now: datetime

@@ -12,7 +12,6 @@ from agentfleet.planning.autoscalers import Conflict
 from agentfleet.planning.failures import PodView, failure, workload_failure
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.scaling_decisions import decision_id
-from agentfleet.planning.scaling_goal import goal_of
 from agentfleet.planning.scaling_types import Advice, Wanted
 from agentfleet.resources.conditions import (
     CAPACITY_BLOCKED,
@@ -109,7 +108,7 @@ def _active(scene: Scene, mode: ScalingMode, advice: Advice) -> _Condition:
     held = _held(scene, advice)
     if held:
         return held
-    if goal_of(scene.server).minimum == 0 and not advice.demand_sources:
+    if scene.server.spec.scaling and scene.server.spec.scaling.min_replicas == 0 and not advice.demand_sources:
         message = "minReplicas is 0, and nothing tells of requests while there are no pods: 1 is kept."
         return "True", "NoDemandSource", explain("NoDemandSource", message)
     return _MODES[mode]

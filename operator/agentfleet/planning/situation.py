@@ -11,8 +11,9 @@ def situation(standing: Standing, wanted: int, demand_sources: int, affordable: 
     """`wanted` is what there shall be now, which may be newer than the standing."""
     windows = standing.spec.scaling.schedule if standing.spec.scaling else ()
     held = bounds(windows, standing.goal.minimum, standing.goal.maximum, datetime.fromtimestamp(now, UTC))
-    # A server without pods sees no requests itself.
-    minimum = held.minimum if demand_sources else max(1, held.minimum)
+    # A server without pods sees no requests itself; but one that its user has taken to zero stays there.
+    by_hand = standing.mode != "Apply" and wanted == 0
+    minimum = held.minimum if demand_sources or by_hand else max(1, held.minimum)
     return Situation(
         wanted=wanted,
         minimum=minimum,
