@@ -57,7 +57,7 @@ class Applier:
         await self._cluster.scale(key, replicas)
 
     async def mark(self, pod: Manifest, cost: str) -> None:
-        """Give a pod its deletion cost: a courtesy, without which pods go in any order and finish their work as well."""
+        """Give a pod its deletion cost: a courtesy, without which pods go in any order, and finish their work too."""
         try:
             answer = await self._cluster.apply(marked(pod, cost), force=True)
         except AgentfleetError as error:

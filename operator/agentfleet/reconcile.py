@@ -180,7 +180,7 @@ class Reconciler:
         observed: Observed,
         ready: Preparation,
     ) -> float | None:
-        """New pods have to wait for a Job: say how far it is, and look again. Those of the former spec are scaled on."""
+        """New pods have to wait for a Job: say how far it is, and look again. Former ones are scaled on."""
         before = await self._note(parent, before, settled)
         for workload, replicas in scaled_meanwhile(observed, settled.server.replicas).items():
             await self._applier.scale(workload, replicas)

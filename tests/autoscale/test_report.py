@@ -30,7 +30,7 @@ def growth(
 
 def folded(at: float = 30.0, replica: str = "pod-0", **values: object) -> Folded:
     """A sample of half a minute."""
-    return Folded(replica, at - 30.0, at, **{"looks": 6, "answered": 6, **values})  # type: ignore[arg-type]
+    return Folded(replica, at - 30.0, at, **{"looks": 6, "answered": 6, **values})
 
 
 def test_a_whole_window() -> None:

@@ -30,7 +30,7 @@ def _feed(alarms: Alarms, *samples: dict[str, object], limits: Limits | None = N
     """Half minutes of one replica; gives what was raised (+) and cleared (-), each with its half minute."""
     said = []
     for place, values in enumerate(samples, start=start + 1):
-        sample = Folded("pod-0", 30.0 * (place - 1), 30.0 * place, **values)  # type: ignore[arg-type]
+        sample = Folded("pod-0", 30.0 * (place - 1), 30.0 * place, **values)
         raised, cleared = alarms.judge([sample], limits or limits_of("VLLM", None))
         said += [f"+{alert.type}@{place}" for alert in raised] + [f"-{alert.type}@{place}" for alert in cleared]
     return said

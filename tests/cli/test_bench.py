@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
-from agentfleet.cli.bench import choose
+from agentfleet.cli.bench import Measured, choose, text
+from agentfleet.cli.levels import Goal, Level, Outcome
 from agentfleet.cli.server import Server
 from agentfleet.objects import Manifest
 from tests.cli.servers import FakeApi, model_server, refused
@@ -141,6 +142,36 @@ async def test_refused(
 ) -> None:
     api.serve(model_server(spec=spec))
     assert message in await refused(api, capsys, "bench", "chat", *argv)
+
+
+def seen(concurrency: int, *, tpot: float = 0.01, cpu: float = 0.1, error: str | None = None) -> Level:
+    """Ten answers of 11 tokens in one second, to so many requests at once."""
+    first = 0.5 if error is None else None
+    one = Outcome(0.0, 0.5 + 10 * tpot, first, 100, 11, error)
+    return Level(concurrency, 0.0, 1.0, (one,) * 10, cpu)
+
+
+LEARNT = {"requestsPerSecond": "20", "samples": 50, "promptTokens": "90", "outputTokens": "12"}
+VERDICTS: dict[str, tuple[list[Level], str, str]] = {
+    "the goal broke": ([seen(1), seen(2, tpot=1)], "the goal", "10 requests/s, 1 at once, at least 95% of them within"),
+    "not broken": ([seen(1)], "--max-concurrency", "--max-concurrency ended the test before the goal broke"),
+    "not closely": ([seen(1), seen(8, tpot=1)], "--max-time", "ended the test before it was known more closely"),
+    "never kept": ([seen(1, tpot=1)], "the goal", "Even one request at a time misses the goal"),
+    "failed": ([seen(1, error="HTTP 500")], "the goal", "10 requests failed, the first with: HTTP 500"),
+    "a busy client": ([seen(1, cpu=0.97)], "the goal", "a CPU of this machine busy for 97% of the time"),
+    "learnt": ([seen(1)], "the goal", "20 requests/s from 50 samples of 90 prompt and 12 output tokens: 50% of it was"),
+}
+
+
+@pytest.mark.parametrize(("levels", "ended_by", "expected"), VERDICTS.values(), ids=VERDICTS)
+def test_what_it_means(levels: list[Level], ended_by: str, expected: str) -> None:
+    measured = Measured("replica chat-0", Goal(1.0, 0.1), 100.0, tuple(levels), ended_by)
+    assert expected in text(measured, Server(model_server(capacity=LEARNT)))
+
+
+def test_nothing_learnt_yet() -> None:
+    measured = Measured("replica chat-0", Goal(1.0, 0.1), 100.0, (seen(1),), "the goal")
+    assert text(measured, Server(model_server())).endswith("The operator has not learnt its capacity yet.")
 
 
 def pod(name: str, *, ready: bool = True, **metadata: str) -> Manifest:

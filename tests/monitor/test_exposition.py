@@ -129,6 +129,11 @@ def test_llama_server_as_it_was_seen() -> None:
     )
 
 
+def test_numbers_are_as_old_as_the_sidecar_says() -> None:
+    assert sample_of(LLAMA_CPP, LLAMA_PAGE + "agentfleet_sidecar_page_age_seconds 2.5\n").at == 97.5
+    assert sample_of(LLAMA_CPP, LLAMA_PAGE + "agentfleet_sidecar_page_age_seconds NaN\n").at == 100
+
+
 def test_llama_server_before_it_lost_its_cache_metrics() -> None:
     assert sample_of(LLAMA_CPP, LLAMA_PAGE + "llamacpp:kv_cache_usage_ratio 0.25\n").kv_used == 0.25
 

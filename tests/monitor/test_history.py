@@ -18,7 +18,7 @@ ONE = (Replica("pod-0", 0.0, ready=True),)
 
 def _engine(at: float, requests: float, **more: float) -> EngineSample:
     values = {"running": 1.0, "waiting": 0.0, "failed": 0.0, **more}
-    return EngineSample(at, completed=requests, **values)  # type: ignore[arg-type]
+    return EngineSample(at, completed=requests, **values)
 
 
 def _run(history: History, *, ticks: int, requests: float = 10.0, start: float = 0.0, replicas: int = 1) -> float:
@@ -68,7 +68,7 @@ def test_the_last_samples_are_kept(kept: int, ticks: int) -> None:
     samples = _samples(history)
     assert len(samples) == kept
     assert samples[-1]["at"] is not None
-    assert samples[-1]["at"] - samples[0]["at"] == (kept - 1) * 30  # type: ignore[operator]
+    assert samples[-1]["at"] - samples[0]["at"] == (kept - 1) * 30
 
 
 def test_silence_is_unknown_and_not_zero() -> None:
@@ -109,7 +109,7 @@ def test_a_missed_half_minute_is_a_row_of_unknowns() -> None:
     samples = _samples(history)
     known = [sample["requestsPerSecond"] is not None for sample in samples]
     assert False in known[2:-2]
-    assert samples[-1]["at"] - samples[0]["at"] == (len(samples) - 1) * 30  # type: ignore[operator]
+    assert samples[-1]["at"] - samples[0]["at"] == (len(samples) - 1) * 30
 
 
 def test_a_replica_that_is_gone_is_forgotten_after_an_hour() -> None:

@@ -158,7 +158,12 @@ def test_a_pod_from_the_first_byte_to_the_last_answer(start: Start, serve: Any, 
     assert {json.loads(body)["result"] for _, body in answers} == {"idle"}
 
     asked = "/engine?names=llamacpp:requests_deferred,agentfleet_sidecar_in_flight,absent"
-    assert sidecar.get(asked) == (200, "llamacpp:requests_deferred 0\nagentfleet_sidecar_in_flight 0.0\n")
+    page = "llamacpp:requests_deferred 0\nagentfleet_sidecar_in_flight 0.0\n"
+    assert sidecar.get(asked) == (200, page)
+    assert sidecar.get(asked + ",agentfleet_sidecar_page_age_seconds") == (
+        200,
+        page + "agentfleet_sidecar_page_age_seconds 0.000\n",
+    )
     for names in ("", "a b", "a,,b", "x" * 121, ",".join(f"n{number}" for number in range(65))):
         assert sidecar.get("/engine?names=" + names.replace(" ", "%20"))[0] == 400
     llama.asked = 0

@@ -94,6 +94,12 @@ def test_to_zero_and_back() -> None:
     assert result.unfinished == result.failed == 0
 
 
+def test_an_hpa_keeps_one_where_the_product_may_go_to_zero() -> None:
+    scenario = Scenario("idle", load_profile("a100-8b"), goal=Goal(minimum=0, maximum=4), gateway=True, start=0)
+    (result,) = run_all(scenario, parse_policies("hpa-concurrency"), [7], jobs=1)
+    assert result.gpu_hours >= 6
+
+
 @pytest.mark.parametrize("profile", ["l4-8b-llamacpp", "l4-8b-ollama"])
 def test_engines_that_count_less_are_scaled_too(profile: str) -> None:
     scenario = Scenario("ramp", load_profile(profile), load=0.05, gateway=True)

@@ -126,6 +126,7 @@ class CapacityModel:
             per_replica=max(rate, 1e-6),
             batch=max(1.0, rate * seconds),
             hard=limit in ("slots", "memory"),
+            usable=self.steps.usable,
             known=self.steps.known,
             seconds=seconds,
             unloaded_ttft=base + prefill,
@@ -135,14 +136,12 @@ class CapacityModel:
     def learnt(self, goal: Goal, *, by_requests: bool, now: float) -> Learnt | None:
         """What survives a restart."""
         capacity = self.capacity(goal, by_requests=by_requests)
-        if capacity is None or not capacity.known:
-            return self._restored
-        if by_requests:
-            rate = capacity.per_replica
-            samples = self.steps.samples
-        else:
-            rate = capacity.per_replica / capacity.seconds if capacity.seconds else 0.0
-            samples = self._knee.samples
+        samples = self.steps.samples if by_requests else self._knee.samples
+        restored = self._restored
+        if capacity is None or not capacity.known or (restored is not None and samples == restored.samples):
+            return restored
+        # Nobody counts requests where it is about requests at once.
+        rate = capacity.per_replica if by_requests else 0.0
         compared = capacity.per_replica
         if abs(compared - self._last) > _CHANGE * max(compared, self._last):
             self._last, self._learnt_at = compared, now

@@ -28,7 +28,7 @@ class Controller:
 
     def __init__(self, goal: Goal, learnt: Learnt | None = None) -> None:
         self._goal = goal
-        self._signals = Signals()
+        self._signals = Signals(counts_requests=learnt is not None and learnt.step is not None)
         self._capacity = CapacityModel(learnt)
         self._demand = Demand()
         self._policy = Policy()
@@ -96,9 +96,9 @@ class Controller:
         cold_start = situation.cold_start or COLD_START
         outlook = self._demand.outlook(now, cold_start + PERIOD)
         enough_seen = view.gateway_complete or view.fresh * 2 >= view.ready
-        if outlook is None or not enough_seen:
+        if not enough_seen or (outlook is None and view.quality != "Fresh"):
             return blind(view, situation)
-        if capacity is None or not capacity.known:
+        if outlook is None or capacity is None or not capacity.usable:
             return starved(view, situation, self._goal)
         due = tuple(max(0.0, replica.created_at + cold_start - now) for replica in view.pending)
         supply = Supply(view.ready, due, cold_start + PERIOD)

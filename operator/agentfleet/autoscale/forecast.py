@@ -53,6 +53,8 @@ class Outlook:
     """What followed times like this one, at the 95th percentile."""
     noise: float
     """Standard deviation of ten seconds' demand around its mean."""
+    burstiness: float = 1.0
+    """Variance of the requests of ten seconds as a share of their mean: 1 for random arrivals."""
 
     @property
     def peak(self) -> float:
@@ -135,7 +137,7 @@ class Demand:
             lately, lately_error = self._slope(now, _TREND / 2)
             slope = min(slope - _DOUBT * error, lately + _LATELY * lately_error)
             trend = min(self._most(level), short + max(0.0, slope) * horizon)
-        return Outlook(level, max(level, trend), self._jump(level, horizon), self.noise(max(level, trend)))
+        return Outlook(level, max(level, trend), self._jump(level, horizon), self.noise(max(level, trend)), self._scatter * _PAIR)
 
     def _most(self, level: float) -> float:
         """How far a trend is followed. Where demand has jumped before, what looks like a trend is more often another

@@ -13,13 +13,13 @@ _FORGET = 0.99
 _LEAST_TOKENS = 4.0
 _LARGEST = 512.0
 """Requests at once that are planned for where neither latency nor the engine sets a limit."""
-ENOUGH = 12
+_FEW, _ENOUGH = 4, 12
 
 
 class Knee:
     """What is known about one server's engine."""
 
-    __slots__ = ("_idle", "_levels", "_restored", "_slope", "_stale", "samples")
+    __slots__ = ("_idle", "_levels", "_restored", "_seen", "_slope", "_stale", "samples")
 
     def __init__(self, restored: float | None = None, samples: int = 0) -> None:
         self._levels: dict[int, list[float]] = {}
@@ -28,6 +28,8 @@ class Knee:
         self._idle: float | None = None
         self._slope = 0.0
         self._stale = False
+        self._seen = 0
+        """Samples since the start, beside those that the restored knee came from."""
         self.samples = samples if restored is not None else 0
 
     def learn(self, done: Interval) -> None:
@@ -41,6 +43,7 @@ class Knee:
         for index, value in enumerate(row):
             sums[index] = sums[index] * _FORGET + weight * value
         self.samples += 1
+        self._seen += 1
         self._stale = True
 
     def _fit(self) -> None:
@@ -53,17 +56,17 @@ class Knee:
     def capacity(self, goal: Goal, max_running: float | None, share: float) -> Capacity | None:
         """`share` of the goal is planned with. None where nothing at all is known."""
         self._fit()
-        known = self.samples >= ENOUGH
-        if self._idle is None:
+        usable, known = self.samples >= _FEW, self.samples >= _ENOUGH
+        if self._idle is None or (self._restored is not None and self._seen < _ENOUGH):
             if self._restored is not None:
-                return Capacity(self._restored, self._restored, self._restored == max_running, known, None)
-            return None if max_running is None else Capacity(max_running, max_running, True, False, None)
+                return Capacity(self._restored, self._restored, self._restored == max_running, usable, known, None)
+            return None if max_running is None else Capacity(max_running, max_running, True, False, False, None)
         unloaded = self._idle + self._slope
         tpot = reachable(goal.time_per_output_token * share, unloaded)
         knee = (tpot - self._idle) / self._slope if self._slope > 0 else _LARGEST
         knee = max(1.0, min(_LARGEST, knee))
         batch = knee if max_running is None else min(knee, max_running)
-        return Capacity(batch, batch, batch == max_running, known, None, unloaded_tpot=unloaded)
+        return Capacity(batch, batch, batch == max_running, usable, known, None, unloaded_tpot=unloaded)
 
 
 def _seconds_per_token(done: Interval) -> float | None:

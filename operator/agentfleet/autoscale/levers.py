@@ -100,6 +100,7 @@ def _at(size: Size, times: float) -> Size:
         per_replica=capacity.per_replica * times,
         batch=capacity.batch,
         hard=capacity.hard,
+        usable=capacity.usable,
         known=capacity.known,
         seconds=capacity.seconds,
         unloaded_ttft=None if ttft is None else ttft / times**_GAIN_TTFT,

@@ -13,8 +13,10 @@ class Capacity:
     """Requests at once at that load."""
     hard: bool
     """No more than `batch` are taken into work: the next one waits, rather than slowing down the others."""
+    usable: bool
+    """Learnt from a few samples: enough to add replicas …"""
     known: bool
-    """Learnt from enough samples to let a replica go."""
+    """… and from enough to take one away."""
     seconds: float | None
     """How long a request is in work at that load; None where nobody counts requests."""
     unloaded_ttft: float | None = None

@@ -137,6 +137,7 @@ class Policy:
         changing = view.leaving > 0 or not view.settled
         changed = bool(self._changes) and view.now - self._changes[-1][0] < _PACE
         checks: tuple[tuple[bool, Binding, str], ...] = (
+            (not need.sure, "Learning", "What a replica can carry is not known well enough yet."),
             (situation.rolling, "Rollout", "Pods are being replaced; afterwards."),
             (goal.pause_in, "Paused", "Scaling in is paused."),
             (bool(view.pending), "Settling", f"{names_of(view.pending)} is still on its way."),

@@ -30,7 +30,7 @@ class EngineSample:
     """What one replica's engine said."""
 
     at: float
-    """When its answer came."""
+    """When it said so."""
     started_at: float | None = None
     """Start of its process."""
     running: float | None = None

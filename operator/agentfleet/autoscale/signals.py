@@ -75,10 +75,10 @@ class Signals:
 
     __slots__ = ("_counts_completed", "_counts_waiting", "_gateway", "_looks", "last_activity", "view")
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts_requests: bool = False) -> None:
         self._looks: dict[str, Look] = {}
         self._gateway: DemandSample | None = None
-        self._counts_completed = False
+        self._counts_completed = counts_requests
         self._counts_waiting = False
         self.last_activity: float | None = None
         """When somebody was last known to ask, or could have asked unseen."""

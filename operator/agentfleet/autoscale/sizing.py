@@ -9,9 +9,12 @@ from agentfleet.autoscale.limits import Capacity
 
 FULL = 1.0
 """Share of the capacity that is planned with where nothing jumps: close to 1, queues grow without bound."""
-_NOISE = 1.1
-"""Standard deviations of ten seconds' demand that are held in reserve: with about 1.8 of them, 999 of 1000 requests
-meet the goal under steady load, for one replica as for eight, and for smooth arrivals as for bursty ones."""
+_NOISE_SMOOTH, _NOISE_BURSTY = 1.2, 1.8
+"""Standard deviations of ten seconds' demand that are held in reserve. With 1.8 of them, 999 of 1000 requests meet the
+goal under any steady load, for one replica as for eight; where arrivals are no more than random, fewer do, since whole
+replicas are mostly more than what is needed."""
+_SMOOTH, _BURSTY = 1.5, 3.0
+"""Variance of demand as a share of its mean: 1 is random."""
 _NOISE_OF_JUMPS = 1.1
 """So many of them are in the peaks of half minutes already."""
 _DRAIN = 30.0
@@ -39,6 +42,8 @@ class Need:
     """Share of the capacity that `forecast` may take."""
     backlog: float
     per_replica: float
+    sure: bool
+    """Enough is known of the capacity to take a replica away."""
 
     @property
     def inputs(self) -> dict[str, float]:
@@ -91,8 +96,9 @@ def need(
     if fixed is not None:
         planned = forecast / fixed
     else:
-        sure = forecast + _NOISE * outlook.noise
-        planned = max(sure, outlook.jumps + (_NOISE - _NOISE_OF_JUMPS) * outlook.noise) / FULL
+        deviations = _deviations(outlook.burstiness)
+        steady = forecast + deviations * outlook.noise
+        planned = max(steady, outlook.jumps + (deviations - _NOISE_OF_JUMPS) * outlook.noise) / FULL
     if capacity.hard and capacity.batch > 0:
         # Demand as requests at once: of a Poisson number, few may find all slots taken.
         at_once = forecast / capacity.per_replica * capacity.batch
@@ -110,7 +116,13 @@ def need(
         load_factor=max(LEAST, min(1.0, forecast / planned)) if planned > 0 else FULL,
         backlog=ahead,
         per_replica=per_replica,
+        sure=capacity.known,
     )
+
+
+def _deviations(burstiness: float) -> float:
+    share = min(1.0, max(0.0, (burstiness - _SMOOTH) / (_BURSTY - _SMOOTH)))
+    return _NOISE_SMOOTH + share * (_NOISE_BURSTY - _NOISE_SMOOTH)
 
 
 def _whole(replicas: float) -> int:

@@ -10,18 +10,21 @@ from agentfleet.autoscale.solve import non_negative
 _FORGET = 0.995
 _TOKENS, _KV = 100.0, 10_000.0
 """Units of the regressors, so that all weights are of like size."""
-_TYPICAL_RATIO = 1 / 100
+_TYPICAL_RATIO = 1 / 150
 """Prior: a token costs this share of an idle step …"""
 _TYPICAL_KV_RATIO = 1e-5
 """… and a token in the cache this one. Weak: a few samples overrule it."""
 _PRIOR = 0.05
-ENOUGH = 12
-"""Samples before the model is believed."""
+_FEW, _ENOUGH = 4, 12
+"""Samples before the model may add replicas, and before it may take them away."""
 _OUTLIER = 2.7
 """Innovations further out than so many mean errors are not believed (NIS ≤ 7.4) …"""
 _TOLERANCE = 0.08
 _SURRENDER = 24
 """… unless so many come in a row: then the engine has changed, and all is learnt anew."""
+_REMEMBERED = ((1.0, 1e3), (16.0, 2e4), (64.0, 1e4), (128.0, 8e4), (256.0, 4e4), (512.0, 2e5))
+_REMEMBERED_TIMES = 8
+"""Tokens in a step and in the KV cache for which a restored model is remembered, and for how many samples."""
 
 Sums = list[float]
 """Σw, Σwt, Σwk, Σwtt, Σwtk, Σwkk, Σwy, Σwty, Σwky of one octave."""
@@ -41,10 +44,23 @@ class StepModel:
         self.samples = samples
         self.fastest = step.base if step is not None else None
         """Shortest mean step that was seen."""
+        if step is not None and step.base > 0:
+            self._remember(step)
+
+    def _remember(self, step: Step) -> None:
+        """What was learnt before a restart counts like samples of all loads, until it is learnt anew."""
+        for tokens, kv in _REMEMBERED:
+            seconds = step.base + step.per_token * tokens + step.per_kv_token * kv
+            for _ in range(_REMEMBERED_TIMES):
+                self._add(tokens / _TOKENS, kv / _KV, seconds)
 
     @property
     def known(self) -> bool:
-        return self.samples >= ENOUGH
+        return self.samples >= _ENOUGH
+
+    @property
+    def usable(self) -> bool:
+        return self.samples >= _FEW
 
     def _predicted(self, tokens: float, kv: float) -> float | None:
         """By the model as it was last asked for: solving it for every sample would cost more than it tells."""

@@ -211,7 +211,9 @@ def _verdict(measured: Measured) -> str:
         text += f" It may be more: measuring kept a CPU of this machine busy for {found.client_cpu:.0%} of the time."
     if measured.ended_by == "the goal":
         return text
-    return f"{text} It may be more: {measured.ended_by} ended the test before the goal broke."
+    broke = any(not level.is_good(measured.goal) for level in measured.levels)
+    before = "it was known more closely" if broke else "the goal broke: it may be more"
+    return f"{text} {measured.ended_by} ended the test before {before}."
 
 
 def _against(measured: Measured, server: Server) -> str:

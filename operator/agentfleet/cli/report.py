@@ -89,7 +89,7 @@ def _samples(answered: Mapping[str, Any]) -> str:
     ]
     if not rows:
         return "No samples yet."
-    title = f"The last samples, one of {answered['interval']} seconds each (UTC):"
+    title = f"The last samples, one of {answered['interval']:g} seconds each (UTC):"
     return f"{title}\n{table(('REPLICA', 'TIME', *_COLUMNS), rows)}"
 
 

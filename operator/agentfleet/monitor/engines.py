@@ -62,6 +62,11 @@ def _number(*names: str, required: bool = True, mean: bool = False) -> Number:
     return Number(tuple(map(Metric, names)), required, mean)
 
 
+_AGE = "agentfleet_sidecar_page_age_seconds"
+"""The sidecar does not make us wait for an engine that is slow to answer: it may send what it said before."""
+_PAGE_AGE = _number(_AGE, required=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """The metrics of one engine."""
@@ -80,10 +85,10 @@ class Engine:
         """Everything that `read` looks for."""
         plain = [metric.name for number in self.numbers.values() for metric in number.metrics]
         parts = [name + part for names in self.histograms.values() for name in names for part in ("_bucket", "_sum")]
-        return tuple(dict.fromkeys((*plain, *parts, *self.infos)))
+        return tuple(dict.fromkeys((*plain, *parts, *self.infos, _AGE)))
 
     def read(self, samples: Samples, at: float, max_running: float | None) -> EngineSample:
-        """What one replica's page says. `max_running` comes from the spec, for engines do not tell it."""
+        """What one replica's page says, which came `at`. `max_running` is from the spec, for engines do not tell it."""
         values: Values = {name: number.read(samples) for name, number in self.numbers.items()}
         missing = [
             number.metrics[0].name for name, number in self.numbers.items() if number.required and values[name] is None
@@ -95,7 +100,8 @@ class Engine:
             fields[name] = _histogram(names, samples)
             if fields[name] is None:
                 missing.append(names[0])
-        return EngineSample(at=at, max_running=max_running, missing=tuple(missing), **fields)
+        age = _PAGE_AGE.read(samples) or 0.0
+        return EngineSample(at=at - age, max_running=max_running, missing=tuple(missing), **fields)
 
 
 def _histogram(names: tuple[str, ...], samples: Samples) -> Histogram | None:

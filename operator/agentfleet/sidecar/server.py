@@ -8,12 +8,16 @@ from aiohttp import web
 from agentfleet.sidecar.drain import drain
 from agentfleet.sidecar.engines.base import Sampler
 from agentfleet.sidecar.exposition import lines_of
+from agentfleet.sidecar.latest import Latest
 from agentfleet.sidecar.supervisor import Models, Supervisor
 from agentfleet.sidecar.telemetry import Gauges, Telemetry
 
 log = logging.getLogger(__name__)
 
 TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+
+AGE = "agentfleet_sidecar_page_age_seconds"
+"""How old the numbers of an answer to /engine are. It is no metric of /metrics."""
 
 MOST_NAMES = 64
 LONGEST_NAME = 120
@@ -35,6 +39,7 @@ class Routes:
     ) -> None:
         self._supervisor = supervisor
         self._sampler = sampler
+        self._latest = Latest(sampler)
         self._models = models
         self._telemetry = telemetry
         self._dns_delay = dns_delay
@@ -87,7 +92,7 @@ class Routes:
         return web.Response(body=self._telemetry.page(gauges), headers=TEXT)
 
     async def engine(self, request: web.Request) -> web.Response:
-        """The samples of the metrics `?names=a,b,c`, off the engine's page and off our own.
+        """The samples of the metrics `?names=a,b,c`, off the engine's page and off our own, and how old they are.
 
         For the operator, which has not the engine's key and looks at thousands of engines: a vLLM page has 51 kB. 503
         where the engine's work cannot be told.
@@ -98,10 +103,12 @@ class Routes:
                 text=f"names: 1 to {MOST_NAMES} names of metrics, of at most {LONGEST_NAME} characters, with commas\n",
                 status=400,
             )
-        reading = await self._sampler.read()
+        latest = await self._latest.read()
+        reading = latest.reading
         if reading.page is None and reading.in_flight is None:
             return web.Response(text=reading.detail + "\n", status=503)
         own = self._telemetry.page(Gauges(self._supervisor.status(), reading.in_flight, None)).decode()
+        own += f"{AGE} {latest.age:.3f}\n"
         return web.Response(text=lines_of(reading.page or "", names) + lines_of(own, names), headers=TEXT)
 
 

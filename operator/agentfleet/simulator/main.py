@@ -15,7 +15,7 @@ from agentfleet.durations import parse_duration
 from agentfleet.simulator import plot, profiles, report
 from agentfleet.simulator.errors import BadInput
 from agentfleet.simulator.faults import parse_faults
-from agentfleet.simulator.policies import NAMES, parse_policies
+from agentfleet.simulator.policies import BASELINES, NAMES, parse_policies
 from agentfleet.simulator.run import Scenario, run_all
 from agentfleet.simulator.shapes import SHAPES
 
@@ -29,7 +29,9 @@ EPILOG = f"""traces:
   CSV      columns seconds,prompt_tokens,output_tokens with a header
 faults, joined by commas:
   lost-scrapes=30%  outage=600s@3600  renamed[=600s]@3600  nan[=600s]@3600  crash-loop[@600]  quota=GPUS
-policies: each as NAME or NAME=SETTING; -tuned and static find their setting with hindsight.
+policies, as NAME or NAME=SETTING (default); -tuned ones and static find their setting with hindsight:
+{chr(10).join(f"  {name:16}{baseline.setting} ({baseline.default:g})" for name, baseline in BASELINES.items())}
+  static          replicas
 """
 
 

@@ -57,6 +57,8 @@ class Baseline:
     grid: Grid
     setting: str
     """What the number is."""
+    keeps_one: bool = False
+    """It cannot go to zero, nor come from there."""
 
 
 def _shares(*shares: float) -> Grid:
@@ -89,12 +91,12 @@ def _kubeai(window: float) -> Callable[[Surroundings, float], object]:
 
 
 BASELINES = {
-    "hpa-gpu": Baseline(80, _hpa_gpu, _hpa_gpu, lambda _: (50, 60, 70, 80, 85, 90), "GPU utilization in percent"),
+    "hpa-gpu": Baseline(80, _hpa_gpu, _hpa_gpu, lambda _: (50, 60, 70, 80, 85, 90), "GPU utilization in percent", True),
     "hpa-concurrency": Baseline(
-        5, _hpa_concurrency, _hpa_concurrency, _CONCURRENCY, "running and waiting requests of a replica"
+        5, _hpa_concurrency, _hpa_concurrency, _CONCURRENCY, "running and waiting requests of a replica", True
     ),
     "keda-queue": Baseline(
-        5, _keda_queue, _keda_queue, lambda _: (1, 2, 3, 5, 10), "waiting requests for which there is one replica"
+        5, _keda_queue, _keda_queue, lambda _: (1, 2, 3, 5, 10), "waiting requests for which there is one replica", True
     ),
     "kpa": Baseline(100 * KPA_UTILIZATION, _kpa(0), _kpa(300), _CONCURRENCY, "requests in flight for a replica"),
     "kubeai": Baseline(100, _kubeai(600), _kubeai(60), _CONCURRENCY, "active requests for a replica"),
@@ -146,6 +148,11 @@ def _parse(text: str) -> Choice:
         if not 0 < number < 1e6 or (name == STATIC and number != int(number)):
             raise BadInput(f"--policy: {text!r}: the setting has to be a number above 0, such as static=5.")
     return Choice(text, name.removesuffix(TUNED), name.endswith(TUNED), number)
+
+
+def fewest(choice: Choice, goal: Goal) -> int:
+    """Replicas below which this policy does not go."""
+    return max(goal.minimum, int(choice.name in BASELINES and BASELINES[choice.name].keeps_one))
 
 
 def install(choice: Choice, around: Surroundings) -> Product | None:

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from agentfleet.autoscale.decision import Goal, Learnt
 from agentfleet.simulator.faults import Faults
 from agentfleet.simulator.fleet import Fleet
-from agentfleet.simulator.policies import BASELINES, STATIC, Choice, Surroundings, install
+from agentfleet.simulator.policies import BASELINES, STATIC, Choice, Surroundings, fewest, install
 from agentfleet.simulator.product import Product
 from agentfleet.simulator.profiles import Profile
 from agentfleet.simulator.score import Result, Slo, grace, score
@@ -75,7 +75,7 @@ def run_observed(scenario: Scenario, job: Job, trace: Trace | None = None) -> tu
     goal, choice = scenario.goal, job.choice
     fleet = Fleet(trace, scenario.profile, scenario.cold_start, job.seed, scenario.faults.quota)
     fixed = int(choice.setting or 0) if choice.name == STATIC else None
-    fleet.begin(first_replicas(scenario, trace) if fixed is None else fixed)
+    fleet.begin(max(fewest(choice, goal), first_replicas(scenario, trace)) if fixed is None else fixed)
     product = install(choice, Surroundings(fleet, scenario.faults, goal, scenario.gateway, scenario.learnt))
     if scenario.faults.crash_at is not None:
         fleet.at(scenario.faults.crash_at, fleet.crash)
