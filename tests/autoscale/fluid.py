@@ -1,4 +1,4 @@
-"""A ModelServer as the loop sees it, without chance: counters grow as a rate says, and decisions are obeyed if asked."""
+"""A ModelServer as the loop sees it, without chance: counters grow as a rate says, and decisions are obeyed."""
 
 from dataclasses import dataclass, field, replace
 

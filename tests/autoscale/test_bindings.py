@@ -43,7 +43,7 @@ def test_fewer_after_a_whole_window() -> None:
 def test_all_surplus_goes_in_the_end() -> None:
     fluid = Fluid(replicas=6, obey=True)
     fluid.run(1500, 5.0)
-    assert fluid.wanted == 2 or fluid.wanted == 1
+    assert fluid.wanted in (1, 2)
 
 
 def test_window_is_one_and_a_half_cold_starts() -> None:

@@ -137,7 +137,8 @@ class Demand:
             lately, lately_error = self._slope(now, _TREND / 2)
             slope = min(slope - _DOUBT * error, lately + _LATELY * lately_error)
             trend = min(self._most(level), short + max(0.0, slope) * horizon)
-        return Outlook(level, max(level, trend), self._jump(level, horizon), self.noise(max(level, trend)), self._scatter * _PAIR)
+        trend = max(level, trend)
+        return Outlook(level, trend, self._jump(level, horizon), self.noise(trend), self._scatter * _PAIR)
 
     def _most(self, level: float) -> float:
         """How far a trend is followed. Where demand has jumped before, what looks like a trend is more often another

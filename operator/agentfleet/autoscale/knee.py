@@ -14,12 +14,14 @@ _LEAST_TOKENS = 4.0
 _LARGEST = 512.0
 """Requests at once that are planned for where neither latency nor the engine sets a limit."""
 _FEW, _ENOUGH = 4, 12
+_IN_PREFILL = 0.5
+"""Mean number of requests whose prompt is being read: prompts wait for each other, and first tokens for them."""
 
 
 class Knee:
     """What is known about one server's engine."""
 
-    __slots__ = ("_idle", "_levels", "_restored", "_seen", "_slope", "_stale", "samples")
+    __slots__ = ("_idle", "_levels", "_prefill", "_restored", "_seen", "_slope", "_stale", "samples")
 
     def __init__(self, restored: float | None = None, samples: int = 0) -> None:
         self._levels: dict[int, list[float]] = {}
@@ -27,6 +29,8 @@ class Knee:
         self._restored = restored
         self._idle: float | None = None
         self._slope = 0.0
+        self._prefill = 0.0
+        """Share of its time in work that a request waits for its prompt to be read."""
         self._stale = False
         self._seen = 0
         """Samples since the start, beside those that the restored knee came from."""
@@ -37,6 +41,9 @@ class Knee:
         seconds = _seconds_per_token(done)
         if seconds is None or done.running <= 0:
             return
+        if done.prompt_seconds is not None and done.output_seconds:
+            share = done.prompt_seconds / (done.prompt_seconds + done.output_seconds)
+            self._prefill += (share - self._prefill) * max(0.02, 1 / (1 + self._seen))
         running, weight = done.running, 1 / (seconds * seconds)
         sums = self._levels.setdefault(int(running + 0.5).bit_length(), [0.0] * 5)
         row = (1.0, running, running * running, seconds, running * seconds)
@@ -60,10 +67,13 @@ class Knee:
         if self._idle is None or (self._restored is not None and self._seen < _ENOUGH):
             if self._restored is not None:
                 return Capacity(self._restored, self._restored, self._restored == max_running, usable, known, None)
-            return None if max_running is None else Capacity(max_running, max_running, True, False, False, None)
+            # Slots are known even where nobody tells how fast answers are; none waits for another there.
+            return None if max_running is None else Capacity(max_running, max_running, True, True, True, None)
         unloaded = self._idle + self._slope
         tpot = reachable(goal.time_per_output_token * share, unloaded)
         knee = (tpot - self._idle) / self._slope if self._slope > 0 else _LARGEST
+        if self._prefill > 0:
+            knee = min(knee, _IN_PREFILL / self._prefill)
         knee = max(1.0, min(_LARGEST, knee))
         batch = knee if max_running is None else min(knee, max_running)
         return Capacity(batch, batch, batch == max_running, usable, known, None, unloaded_tpot=unloaded)

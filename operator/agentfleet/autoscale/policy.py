@@ -43,11 +43,13 @@ class Verdict:
 class Policy:
     """The memory of one ModelServer's decisions."""
 
-    __slots__ = ("_changes", "_clear_since", "_needs", "_outs", "_peaks", "_seen_whole", "_wanted")
+    __slots__ = ("_changes", "_clear_since", "_lasting", "_needs", "_outs", "_peaks", "_seen_whole", "_wanted")
 
     def __init__(self) -> None:
         self._needs: deque[tuple[float, int]] = deque()
-        """Replicas that were needed, falling: of any stretch of time up to now, the first in it is the most."""
+        """Replicas that were needed, falling: the first is the most within the window."""
+        self._lasting: deque[tuple[float, int]] = deque()
+        """Replicas that more than a trend or a backlog called for, likewise."""
         self._peaks: deque[tuple[float, float]] = deque()
         """Forecasts, likewise."""
         self._outs: deque[tuple[float, int]] = deque()
@@ -83,7 +85,8 @@ class Policy:
 
     def _remember(self, need: Need, view: View, situation: Situation, goal: Goal) -> None:
         for window, value, seconds, sign in (
-            (self._needs, need.replicas, max(_BREAKER_WINDOW, window_in(goal, situation)), 1),
+            (self._needs, need.replicas, window_in(goal, situation), 1),
+            (self._lasting, need.lasting, _BREAKER_WINDOW, 1),
             (self._peaks, need.forecast, window_in(goal, situation), 1),
             (self._outs, need.replicas, goal.stabilization_out, -1),
         ):
@@ -106,13 +109,13 @@ class Policy:
         held = self._held(need, view, situation, goal, window)
         if held is not None:
             return held
-        most = max(_most(self._needs, view.now - window, wanted), floor)
+        most = max(self._needs[0][1] if self._needs else wanted, floor)
         reversals = self._reversals(view.now)
-        if reversals >= _BREAKER_REVERSALS and most < wanted <= self._needs[0][1]:
-            reason = f"{_said(need, most)} But the direction changed {reversals} times within 30 minutes."
-            return Verdict(wanted, "ReversalBreaker", reason)
-        if reversals >= _BREAKER_REVERSALS:
-            most = max(most, self._needs[0][1])
+        if reversals >= _BREAKER_REVERSALS and self._lasting:
+            if most < wanted <= self._lasting[0][1]:
+                reason = f"{_said(need, most)} But the direction changed {reversals} times within 30 minutes."
+                return Verdict(wanted, "ReversalBreaker", reason)
+            most = max(most, self._lasting[0][1])
         if most >= wanted:
             reason = f"{_said(need, need.replicas)} But {most} were needed within the last {window:.0f} s."
             return Verdict(wanted, "Stabilization", reason)
@@ -232,11 +235,6 @@ def blind(view: View, situation: Situation) -> Verdict:
     if view.quality == "Stale":
         return Verdict(wanted, "StaleData", f"What is known of {view.ready} replicas is older than 15 s.")
     return Verdict(wanted, "MissingData", f"None of {view.ready} replicas tells anything.")
-
-
-def _most(needs: deque[tuple[float, int]], since: float, otherwise: int) -> int:
-    """The largest need at or after `since`. `needs` falls, so that the first one that is young enough is it."""
-    return next((need for time, need in needs if time >= since), otherwise)
 
 
 def _step(wanted: int, goal: Goal) -> int:

@@ -32,6 +32,8 @@ class Need:
     """Replicas that the load calls for."""
 
     replicas: int
+    lasting: int
+    """Those of them that are not for a trend or a backlog, which pass."""
     binding: Binding
     """Demand or Backlog."""
     demand: float
@@ -94,11 +96,12 @@ def need(
     per_replica = capacity.per_replica * trust
     forecast = max(outlook.now, outlook.trend)
     if fixed is not None:
-        planned = forecast / fixed
+        planned, lasting = forecast / fixed, outlook.now / fixed
     else:
         deviations = _deviations(outlook.burstiness)
-        steady = forecast + deviations * outlook.noise
-        planned = max(steady, outlook.jumps + (deviations - _NOISE_OF_JUMPS) * outlook.noise) / FULL
+        jumps = outlook.jumps + (deviations - _NOISE_OF_JUMPS) * outlook.noise
+        planned = max(forecast + deviations * outlook.noise, jumps) / FULL
+        lasting = max(outlook.now + deviations * outlook.noise, jumps) / FULL
     if capacity.hard and capacity.batch > 0:
         # Demand as requests at once: of a Poisson number, few may find all slots taken.
         at_once = forecast / capacity.per_replica * capacity.batch
@@ -109,6 +112,7 @@ def need(
     by_backlog = _whole((forecast + ahead / _DRAIN) / per_replica)
     return Need(
         replicas=max(by_demand, by_backlog),
+        lasting=min(by_demand, _whole(lasting / per_replica)),
         binding="Backlog" if by_backlog > by_demand else "Demand",
         demand=outlook.now,
         forecast=forecast,

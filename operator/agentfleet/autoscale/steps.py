@@ -77,6 +77,7 @@ class StepModel:
                 if self._refused < _SURRENDER:
                     return False
                 self._octaves.clear()
+                self._step = None
                 self.samples, self._error, self.fastest = 0, 0.2, None
             self._error += 0.05 * (off - self._error)
         self._refused = 0
