@@ -108,7 +108,7 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
     ("watch.namespaces", ["a", "b"], env("WATCH_NAMESPACES"), "a,b"),
     ("watch.nodes", False, env("WATCH_NODES"), "false"),
     ("rbac.create", False, count("Role", "RoleBinding", "ClusterRoleBinding"), 0),
-    ("rbac.create", False, count("ClusterRole"), 2),
+    ("rbac.create", False, count("ClusterRole"), 3),
     ("rbac.aggregateRoles", False, count("ClusterRole"), 2),
     ("serviceAccount.create", False, count("ServiceAccount"), 0),
     ("serviceAccount.create", False, pod("serviceAccountName"), "default"),
