@@ -82,7 +82,7 @@ def test_pod_writes_nowhere_and_needs_no_volume() -> None:
     rendered = render()
     assert rendered.container["securityContext"]["readOnlyRootFilesystem"] is True
     assert "volumes" not in rendered.pod["spec"]
-    assert rendered.container["resources"]["limits"] == {"memory": "256Mi"}
+    assert rendered.container["resources"]["limits"] == {"memory": "512Mi"}
 
 
 def test_only_the_operators_pod_gets_a_token() -> None:

@@ -48,9 +48,7 @@ def told(what: Size, where: Situation, *, seconds: float, goal: Goal | None = No
         ("smallest already", size(load=0.05), situation(), 7200, None),
     ],
 )
-def test_levers(
-    what: str, seen: Size, where: Situation, seconds: float, expected: tuple[str, str, int] | None
-) -> None:
+def test_levers(what: str, seen: Size, where: Situation, seconds: float, expected: tuple[str, str, int] | None) -> None:
     assert told(seen, where, seconds=seconds) == expected, what
 
 

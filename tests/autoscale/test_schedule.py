@@ -8,7 +8,9 @@ from agentfleet.autoscale.schedule import Bounds, bounds
 from agentfleet.resources.scaling import ScheduledBounds
 
 
-def window(cron: str, duration: str, low: int | None = None, high: int | None = None, zone: str | None = None) -> ScheduledBounds:
+def window(
+    cron: str, duration: str, low: int | None = None, high: int | None = None, zone: str | None = None
+) -> ScheduledBounds:
     return ScheduledBounds(cron=cron, duration=duration, min_replicas=low, max_replicas=high, time_zone=zone)
 
 

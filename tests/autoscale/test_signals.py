@@ -162,9 +162,7 @@ def test_the_gateway_counts_more_than_engines_let_in() -> None:
         ("it began anew", gateway(START + 5, 3), True),
     ],
 )
-def test_a_gateway_whose_count_cannot_be_compared_says_nothing(
-    what: str, after: DemandSample, complete: bool
-) -> None:
+def test_a_gateway_whose_count_cannot_be_compared_says_nothing(what: str, after: DemandSample, complete: bool) -> None:
     signals = Signals()
     look(signals, START, {}, replica("a"), demand=gateway(START, 100), demand_sources=1)
     view = look(signals, START + 5, {}, replica("a"), demand=after, demand_sources=after.sources)

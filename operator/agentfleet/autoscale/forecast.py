@@ -26,7 +26,7 @@ _PAIRS = 60.0
 _BIN = 30.0
 _BINS = 480
 """Four hours."""
-_ALIKE = 0.3
+_ALIKE = 0.5
 """Past levels within this share of the present one tell what may follow."""
 _LIKENESSES = 30
 """So many must be known, or else the prior counts too."""

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from agentfleet.autoscale.decision import Binding, Goal, Situation
 from agentfleet.autoscale.signals import View, names_of
-from agentfleet.autoscale.sizing import FULL, Need
+from agentfleet.autoscale.sizing import Need
 
 _LEAST_STEP = 4
 _LEAST_WINDOW = 180.0
@@ -22,7 +22,8 @@ _BLIND = 30.0
 """A gap in the data that is longer starts the window for a scale-in anew."""
 _PACE = 30.0
 """Seconds between two scale-ins."""
-_HYSTERESIS = 0.97
+_ONE_FEWER = 0.97
+"""Share of what is left that the busiest moment of the window may take."""
 _BREAKER_WINDOW = 1800.0
 _BREAKER_REVERSALS = 3
 _FEW_WAIT, _MANY_WAIT = 2.0, 0.25
@@ -122,7 +123,7 @@ class Policy:
         surplus = wanted - most
         target = wanted - min(math.ceil(surplus / 2), _step(wanted, goal))
         busiest = self._peaks[0][1] if self._peaks else need.forecast
-        while target < wanted and target > 0 and busiest > need.per_replica * target * FULL * _HYSTERESIS:
+        while target < wanted and target > 0 and busiest > need.per_replica * target * _ONE_FEWER:
             target += 1
         if target >= wanted:
             load = busiest / (need.per_replica * (wanted - 1)) if wanted > 1 else math.inf

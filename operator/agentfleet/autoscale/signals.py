@@ -7,8 +7,9 @@ do, for a while; one that is gone or just came is no fall or jump of demand, sin
 same engine counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from agentfleet.autoscale.decision import DataQuality
 from agentfleet.autoscale.intervals import Interval, Look, interval
@@ -22,6 +23,14 @@ _STUCK_COLD_STARTS = 2.0
 _STUCK_AT_LEAST = 60.0
 _LONGEST_START = 1800.0
 """How long a replica may take to start before it no longer counts as on its way; where no cold start is known."""
+
+_ABSURD = 1e18
+"""No engine has counted so far."""
+
+_numbers = attrgetter(
+    "running", "waiting", "completed", "failed", "aborted", "prompt_tokens", "output_tokens", "prompt_seconds",
+    "output_seconds", "steps", "step_tokens", "kv_used", "kv_tokens", "preemptions", "tokens_per_second",
+)  # fmt: skip
 
 CRASHES = frozenset({"EngineDied", "OutOfMemory", "CrashLoop", "CrashLoopBackOff", "Error"})
 """Problems of one replica; all others mean that further ones would not start either."""
@@ -215,9 +224,9 @@ class Signals:
 
 def cleaned(sample: EngineSample) -> EngineSample:
     """`sample`; the scraper lets no NaN through, and one that came in nevertheless is nobody's word."""
-    for value in (sample.running, sample.waiting, sample.completed, sample.steps, sample.output_tokens):
-        if value is not None and not _sound(value):
-            return EngineSample(at=sample.at, started_at=sample.started_at)
+    told = [value for value in _numbers(sample) if value is not None]
+    if told and not (min(told) >= 0.0 and sum(told) < _ABSURD):
+        return EngineSample(at=sample.at, started_at=sample.started_at, missing=sample.missing)
     return sample
 
 
@@ -240,7 +249,7 @@ def _missing(samples: Iterable[EngineSample]) -> tuple[str, ...]:
 
 
 def _sound(value: float) -> bool:
-    return 0.0 <= value < float("inf")
+    return 0.0 <= value < _ABSURD
 
 
 def _largest(*values: float | None) -> float | None:
@@ -251,6 +260,3 @@ def names_of(replicas: Iterable[Replica]) -> str:
     """For sentences: up to three names."""
     names = [replica.name for replica in replicas]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-Engines = Mapping[str, EngineSample]

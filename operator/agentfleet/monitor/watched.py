@@ -19,6 +19,9 @@ _FRESH = 15.0
 _MOST_CHANGES = 20
 """As many as status remembers."""
 
+_CAPACITY_INTERVAL = 60.0
+"""Seconds between two words about capacity, which changes at nearly every tick while it is being learnt."""
+
 MakeController = Callable[[Goal, Learnt | None], Controller]
 
 
@@ -41,6 +44,7 @@ class Watched:
         self._verdicts: dict[str, str] = {}
         self._told: object = None
         self._told_capacity: float | None = None
+        self._capacity_told_at = 0.0
 
     def stands(self, standing: Standing) -> None:
         """Reconcile has looked."""
@@ -131,12 +135,18 @@ class Watched:
             return False
         decisions = () if self.standing.mode == "Manual" else (advice.decision, advice.vertical)
         news = (_summary(advice), *map(_gist, decisions), self.standing.open and advice.quiet >= PATIENCE)
-        capacity = advice.learnt.requests_per_second if advice.learnt else None
-        learnt = capacity is not None and (self._told_capacity is None or differs(capacity, self._told_capacity))
-        if news == self._told and not learnt:
+        if not self._tells_capacity(advice) and news == self._told:
             return self.is_urgent
         self._told = news
-        self._told_capacity = capacity if learnt else self._told_capacity
+        return True
+
+    def _tells_capacity(self, advice: Advice) -> bool:
+        if advice.learnt is None or advice.at - self._capacity_told_at < _CAPACITY_INTERVAL:
+            return False
+        capacity = advice.learnt.requests_per_second
+        if self._told_capacity is not None and not differs(capacity, self._told_capacity):
+            return False
+        self._told_capacity, self._capacity_told_at = capacity, advice.at
         return True
 
     @property
