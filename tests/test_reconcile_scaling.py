@@ -221,9 +221,19 @@ async def test_a_wish_that_wavers_keeps_its_id_for_a_minute(world: ScalingWorld)
     await world.decide(4, ticks=3)
     await world.decide(1, ticks=3)
     assert world.decision["id"] == first
-    await world.decide(4, ticks=8)
+    await world.decide(4, ticks=14)
     assert (world.decision["to"], world.decision["state"]) == (4, "Recommended")
-    assert world.scaling["history"][0]["state"] == "Superseded"
+    assert world.decision["id"] != first
+    assert "history" not in world.scaling  # the same advice with another number is no change
+
+
+async def test_a_wish_that_goes_back_and_forth_writes_no_status(world: ScalingWorld) -> None:
+    await world.run(replicas=1)
+    await world.decide(3)
+    first = world.decision["id"]
+    for target in (4, 3) * 12:
+        await world.decide(target)
+    assert world.decision["id"] == first
 
 
 async def test_a_recommendation_that_is_called_for_no_longer_is_withdrawn(world: ScalingWorld) -> None:
@@ -463,6 +473,8 @@ async def test_what_blocks_is_said(world: ScalingWorld, binding: str, reason: st
     assert (world.decision["state"], world.decision["binding"]) == ("Blocked", binding)
     world.script.unconstrained = 2
     await world.decide(2, binding="Enough")
+    assert world.decision["state"] == "Blocked"  # at a budget the wish comes and goes with every few requests
+    await world.decide(2, binding="Enough", ticks=36)
     assert world.condition("ScalingActive") == ("True", "ScalingApplied")
     assert world.decision["state"] == "Holding"
 

@@ -423,3 +423,17 @@ async def test_a_larger_size_has_to_be_within_the_budget(bench: Bench, max_gpus:
     advice = bench.loop.advice(key, "uid-phi")
     assert advice is not None
     assert (advice.vertical is not None) is told
+
+
+@pytest.mark.parametrize("seen_before", [True, False], ids=["gateway-rolled", "operator-restarted"])
+async def test_a_gateway_that_is_away_wakes_nobody(bench: Bench, seen_before: bool) -> None:
+    key = bench.stands(wanted=0, goal=Goal(minimum=0))
+    if seen_before:
+        bench.looks[key] = ({}, DemandSample(bench.now, arrived=5, waiting=0, sources=1, answered=1), 1)
+        await bench.tick()
+    bench.looks[key] = ({}, None, 0)
+    await bench.tick()
+    await bench.tick(500.0)
+    assert {around.minimum for around in bench.script.situations} == {0}
+    await bench.tick(200.0)
+    assert bench.script.situations[-1].minimum == 1  # nobody stands before it any more

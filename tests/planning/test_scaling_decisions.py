@@ -107,6 +107,12 @@ def test_how_a_waiting_decision_ends(change: dict[str, Any], fate: str | None) -
         (proposal(2, binding="CapacityBlocked"), {}, False),
         (proposal(4), {"affordable": 3}, False),
         (proposal(4), {"affordable": 4}, True),
+        (proposal(2, binding="Paused"), {}, False),
+        (proposal(2, binding="Maximum"), {}, False),
+        (proposal(3, binding="Maximum"), {}, False),
+        (proposal(3, binding="Demand"), {}, True),
+        (proposal(2, binding="StaleData"), {}, False),
+        (proposal(1), {}, False),
     ],
 )
 def test_approval_does_not_replace_room(proposed: Decision, fields: dict[str, Any], applied: bool) -> None:
@@ -116,6 +122,15 @@ def test_approval_does_not_replace_room(proposed: Decision, fields: dict[str, An
     rules = replace(rules, approval=Approval(required=True, approved=first.decision.id))
     outcome = advance(after(first), rules, advice(proposed, **fields), NOON)
     assert (outcome.replicas == 4) is applied
+
+
+@pytest.mark.parametrize(("now_called_for", "left"), [(2, 2), (1, 2), (5, 6)])
+def test_an_approval_takes_no_more_away_than_the_loop_would_now(now_called_for: int, left: int) -> None:
+    rules = replace(RULES, approval=Approval(required=True), replicas=6)
+    first = advance(ScalingStatus(), rules, advice(proposal(2, start=6)), NOON)
+    assert first.decision is not None
+    rules = replace(rules, approval=Approval(required=True, approved=first.decision.id))
+    assert advance(after(first), rules, advice(proposal(now_called_for, start=6)), NOON).replicas == left
 
 
 @pytest.mark.parametrize(("quiet", "state"), [(PATIENCE - 1, "Recommended"), (PATIENCE, "Holding")])

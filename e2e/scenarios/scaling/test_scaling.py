@@ -26,6 +26,9 @@ CALM = Rate(streams=0.3, stream_tokens=40, shorts=0.2)
 CROWD = Rate(streams=2.4, stream_tokens=40, shorts=0.2)
 MOST = 4
 _SIDECAR = 9901
+_FORGOTTEN = 240
+"""Seconds until nothing speaks of the crowd any more: demand is a mean of up to 120 s, half of the surplus goes at a
+time, and only after the window."""
 _KNOWN = 5
 """Streams after which the operator knows roughly what a pod can carry."""
 
@@ -104,7 +107,7 @@ def test_what_is_not_seen_is_not_taken_away(
 
 def test_without_the_crowd_they_go(scenario: Scenario, flowing: Traffic, record: Record) -> None:
     flowing.phase, began = "calm again", time.monotonic()
-    scenario.until(lambda: record.last.wanted == 1, "one replica is wanted", timeout=150)
+    scenario.until(lambda: record.last.wanted == 1, "one replica is wanted", timeout=_FORGOTTEN)
     assert decision(scenario, NAME)["action"] == "scale_in"
     scenario.wait_settled(NAME, pods=1)
     course = [look.wanted for look in record.since(began)]

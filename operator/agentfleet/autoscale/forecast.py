@@ -32,6 +32,8 @@ _LIKENESSES = 30
 """So many must be known, or else the prior counts too."""
 _PRIOR_GROWTH = 0.15
 _QUANTILE = 0.95
+_WORKED_OFF = 45.0
+"""A jump that is not met hurts for longer than replicas take: it has to be noticed, and what waits worked off."""
 _LATELY = 2.0
 """A slope is not believed where the last minute shows it to be over, by so many standard errors."""
 _MOST_GROWTH = 2.0
@@ -187,7 +189,7 @@ class Demand:
 
     def _jump(self, level: float, horizon: float) -> float:
         """The 95th percentile of the peak within `horizon` after times with a demand like `level`."""
-        ahead = max(1, math.ceil(horizon / _BIN))
+        ahead = max(1, math.ceil((horizon + _WORKED_OFF) / _BIN))
         done, at, last = self._jump_at
         if done != len(self._bins) or last != ahead or abs(at - level) > 0.05 * level:
             self._jump_at = (len(self._bins), level, ahead)

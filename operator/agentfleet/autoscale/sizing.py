@@ -7,7 +7,7 @@ from agentfleet.autoscale.decision import Binding
 from agentfleet.autoscale.forecast import Outlook
 from agentfleet.autoscale.limits import Capacity
 
-_NOISE_SMOOTH, _NOISE_BURSTY = 1.2, 1.5
+_NOISE_SMOOTH, _NOISE_BURSTY = 1.0, 1.5
 """Standard deviations of ten seconds' demand that are held in reserve. With 1.8 of them, 999 of 1000 requests meet the
 goal under any steady load, for one replica as for eight; where arrivals are no more than random, fewer do, since whole
 replicas are mostly more than what is needed."""

@@ -208,7 +208,7 @@ class ScalingLoop:
             watched.take(tick)
             told = self.observations.record(watched.key, watched.standing.spec, tick)
             with self._budgets.granting(watched) as granted:
-                around = situation(watched.standing, watched.wanted, tick.demand_sources, granted.affordable, now)
+                around = situation(watched.standing, watched.wanted, watched.gateway, granted.affordable, now)
                 watched.decide(around, granted, now)
         except Exception:
             # What one server shows must not end the loop for all others.

@@ -19,6 +19,15 @@ _FRESH = 15.0
 _MOST_CHANGES = 20
 """As many as status remembers."""
 
+_STILL_BLOCKED = 180.0
+"""Seconds for which what kept from a change is told though the wish for it wavers: at a budget it comes and goes with
+every few requests, and nobody wants to hear of each time."""
+_WAVERING = frozenset({"Enough", "Stabilization", "OneFewer", "Pending", "Settling", "Minimum"})
+
+_GATEWAY_AWAY = 600.0
+"""Seconds for which a gateway that is gone may come back: it is rolled, or its node was lost. That there is none for a
+moment wakes nobody, nor does a restart of the operator."""
+
 _CAPACITY_INTERVAL = 60.0
 """Seconds between two words about capacity, which changes at nearly every tick while it is being learnt."""
 
@@ -38,6 +47,9 @@ class Watched:
         self.tick: Tick | None = None
         self._make = make
         self._controller = make(standing.goal, standing.learnt)
+        self._gateway_until: float | None = None
+        self._blocked: tuple[float, Decision] | None = None
+        self._proposed: tuple[float, object] = (0.0, None)
         self._called_at: float | None = None
         self._changes: dict[str, Decision] = {}
         """Changes that were made and not yet judged, by their time."""
@@ -77,7 +89,14 @@ class Watched:
     def take(self, tick: Tick) -> None:
         """One look at everything."""
         self.tick = tick
+        if tick.demand_sources or (self._gateway_until is None and not self.standing.wanted):
+            self._gateway_until = tick.now + _GATEWAY_AWAY
         self._controller.observe(tick)
+
+    @property
+    def gateway(self) -> bool:
+        """Whether somebody before it counts its requests, or may well be back."""
+        return self.tick is not None and self._gateway_until is not None and self.tick.now < self._gateway_until
 
     def replicas(self, now: float) -> tuple[Replica, ...]:
         """Those that there are, and those that ought to be and are refused."""
@@ -98,7 +117,7 @@ class Watched:
         """What is to be made of it."""
         self._judge(now)
         scaled = self.standing.mode is not None and not self.stalled
-        decision = self._controller.decide(situation, now) if scaled else None
+        decision = self._still_blocked(self._controller.decide(situation, now), now) if scaled else None
         vertical = self._controller.vertical(situation, now) if scaled and situation.tensors else None
         if vertical and not _is_affordable(vertical, situation):
             vertical = None
@@ -110,14 +129,35 @@ class Watched:
             decision=decision,
             vertical=vertical,
             quiet=now - self._called_at,
+            steady=self._steady(decision, now),
             capacity_key=self.standing.capacity_key,
             learnt=self._controller.learnt,
-            demand_sources=self.tick.demand_sources if self.tick else 0,
+            gateway=self.gateway,
             budget_known=allowance.known,
             affordable=allowance.affordable,
             verdicts=dict(self._verdicts),
         )
         return self.advice
+
+    def _still_blocked(self, decision: Decision, now: float) -> Decision:
+        """`decision`, or what blocked a change a moment ago where it only says that none is called for now."""
+        if decision.action == "hold" and decision.binding in BLOCKING:
+            self._blocked = (now, decision)
+        elif self._blocked is not None:
+            since, blocked = self._blocked
+            lasts = now - since < _STILL_BLOCKED and blocked.start == decision.start
+            if lasts and decision.action == "hold" and decision.binding in _WAVERING:
+                return blocked
+            self._blocked = None if not lasts else self._blocked
+        return decision
+
+    def _steady(self, decision: Decision | None, now: float) -> float:
+        since, proposed = self._proposed
+        proposes = (decision.action, decision.start, decision.target) if decision else None
+        if proposes != proposed:
+            since = now
+            self._proposed = (now, proposes)
+        return now - since
 
     def in_flight(self, now: float) -> dict[str, float]:
         """Pod → requests in work and waiting, of those that answered lately."""
@@ -134,7 +174,8 @@ class Watched:
         if advice is None or self.stalled:
             return False
         decisions = () if self.standing.mode == "Manual" else (advice.decision, advice.vertical)
-        news = (_summary(advice), *map(_gist, decisions), self.standing.open and advice.quiet >= PATIENCE)
+        patient = self.standing.open and (advice.quiet >= PATIENCE, advice.steady >= PATIENCE)
+        news = (_summary(advice), *map(_gist, decisions), patient)
         if not self._tells_capacity(advice) and news == self._told:
             return self.is_urgent
         self._told = news
@@ -183,7 +224,7 @@ def _is_affordable(size: Decision, situation: Situation) -> bool:
 def _summary(advice: Advice) -> object:
     """What changes conditions and history, as something to compare: neither words nor live numbers."""
     health = (advice.health.quality, advice.health.missing_metrics)
-    return health, advice.demand_sources > 0, advice.budget_known, sorted(advice.verdicts)[-1:]
+    return health, advice.gateway, advice.budget_known, sorted(advice.verdicts)[-1:]
 
 
 def _gist(decision: Decision | None) -> object:

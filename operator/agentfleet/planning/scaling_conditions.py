@@ -108,7 +108,7 @@ def _active(scene: Scene, mode: ScalingMode, advice: Advice) -> _Condition:
     held = _held(scene, advice)
     if held:
         return held
-    if scene.server.spec.scaling and scene.server.spec.scaling.min_replicas == 0 and not advice.demand_sources:
+    if scene.server.spec.scaling and scene.server.spec.scaling.min_replicas == 0 and not advice.gateway:
         message = "minReplicas is 0, and nothing tells of requests while there are no pods: 1 is kept."
         return "True", "NoDemandSource", explain("NoDemandSource", message)
     return _MODES[mode]

@@ -28,6 +28,10 @@ _PASSING = ("Holding", "Blocked", "Superseded")
 BLOCKING = ("Budget", "CapacityBlocked", "Paused", "ReversalBreaker")
 """What may keep from a change that the load calls for."""
 
+_BOUNDS = ("Maximum", "Schedule", "Budget")
+_FORBIDDING = (*_BOUNDS, *BLOCKING, "Rollout", "StaleData", "MissingData", "PartialData")
+"""What no approval of a scale-out overrides while the loop holds."""
+
 _HISTORY = 20
 _LONGEST_REASON = 1024
 _LONGEST_COUNTERFACTUAL = 512
@@ -90,7 +94,7 @@ def advance(was: ScalingStatus, rules: Rules, advice: Advice | None, now: dateti
         decision, done = _close(decision, fate, done, rules)
     proposal = _proposal(fresh, rules) if done.replicas == rules.replicas and done.tensor is None else None
     if proposal is not None and rules.mode_of(proposal.action) != "Manual":
-        return _take_up(decision, proposal, done, rules, now)
+        return _take_up(decision, proposal, fresh.steady if fresh else 0.0, done, rules, now)
     holds = fresh.decision if fresh else None
     if holds is not None and holds.action == "hold" and rules.mode != "Manual":
         decision = _held(decision, holds, rules, now)
@@ -139,14 +143,27 @@ def _answer(decision: ScalingDecision, rules: Rules, advice: Advice | None, now:
 
 
 def _still_right(decision: ScalingDecision, rules: Rules, advice: Advice | None) -> bool:
-    """Whether an approved change may be made now: a human's word does not replace data, nor room."""
+    """Whether an approved change may be made now: a human's word replaces neither data nor room, and no more is taken
+    away than would be now."""
     if advice is None:
         return False
-    if decision.action == "scale_out":
-        blocked = advice.decision is not None and advice.decision.binding in ("CapacityBlocked", "Rollout")
-        return not blocked and (advice.affordable is None or decision.to <= advice.affordable)
     proposal = _proposal(advice, rules)
-    return proposal is not None and proposal.action == decision.action
+    if proposal is None:
+        holds = advice.decision
+        forbidden = holds is None or holds.binding in _FORBIDDING or not _is_affordable(decision, advice)
+        return decision.action == "scale_out" and not forbidden
+    if proposal.action != decision.action:
+        return False
+    if decision.action == "scale_in":
+        return proposal.target <= decision.to
+    if decision.action == "scale_out":
+        bound = proposal.binding in _BOUNDS and decision.to > proposal.target
+        return not bound and _is_affordable(decision, advice)
+    return proposal.target == decision.to
+
+
+def _is_affordable(decision: ScalingDecision, advice: Advice) -> bool:
+    return advice.affordable is None or decision.to <= advice.affordable
 
 
 def _close(
@@ -161,13 +178,14 @@ def _close(
 
 
 def _take_up(
-    decision: ScalingDecision | None, proposal: Decision, done: Outcome, rules: Rules, now: datetime
+    decision: ScalingDecision | None, proposal: Decision, steady: float, done: Outcome, rules: Rules, now: datetime
 ) -> Outcome:
+    """`steady`: seconds for which this very change has been called for."""
     state = rules.opens_as(proposal.action)
-    if decision and _stands_for(decision, proposal, now):
+    if decision and _stands_for(decision, proposal, steady, now):
         return replace(done, decision=decision)
-    if decision and decision.state in OPEN:
-        decision, done = _close(decision, "Superseded", done, rules)
+    if decision and decision.state in OPEN and (decision.action, decision.from_) != (proposal.action, proposal.start):
+        decision, done = _close(decision, "Superseded", done, rules)  # else it is the same advice, with another number
     taken = _decision(proposal, state or "Applied", rules, now)
     if state is not None:
         return replace(done, decision=taken)
@@ -177,15 +195,15 @@ def _take_up(
     return Outcome(taken, history, proposal.target, None)
 
 
-def _stands_for(decision: ScalingDecision, proposal: Decision, now: datetime) -> bool:
-    """Whether this decision, open or rejected, speaks for what is proposed."""
+def _stands_for(decision: ScalingDecision, proposal: Decision, steady: float, now: datetime) -> bool:
+    """Whether this decision, open or rejected, speaks for what is proposed: a number that wavers is no other advice."""
     if (decision.action, decision.from_) != (proposal.action, proposal.start):
         return False
     if decision.state == "Rejected":
         lasts = decision.expires is not None and now < datetime.fromisoformat(decision.expires)
         return lasts and decision.to == proposal.target
     young = (now - datetime.fromisoformat(decision.time)).total_seconds() < PATIENCE
-    return decision.state in OPEN and (young or decision.to == proposal.target)
+    return decision.state in OPEN and (young or steady < PATIENCE or decision.to == proposal.target)
 
 
 def _held(decision: ScalingDecision | None, holds: Decision, rules: Rules, now: datetime) -> ScalingDecision:

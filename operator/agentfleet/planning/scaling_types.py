@@ -68,10 +68,13 @@ class Advice:
     vertical: Decision | None = None
     quiet: float = 0.0
     """Seconds since a change was last called for."""
+    steady: float = 0.0
+    """Seconds for which the very change that `decision` calls for has been called for."""
     capacity_key: str = ""
     learnt: Learnt | None = None
     """Capacity of what `capacity_key` stands for."""
-    demand_sources: int = 0
+    gateway: bool = False
+    """Somebody before it counts its requests, or did until a moment ago."""
     budget_known: bool = True
     """Whether the GPUs of all ModelServers of the namespace are known, where a budget limits them."""
     affordable: int | None = None

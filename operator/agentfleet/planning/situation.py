@@ -7,13 +7,14 @@ from agentfleet.autoscale.schedule import bounds
 from agentfleet.planning.scaling_types import Standing
 
 
-def situation(standing: Standing, wanted: int, demand_sources: int, affordable: int | None, now: float) -> Situation:
-    """`wanted` is what there shall be now, which may be newer than the standing."""
+def situation(standing: Standing, wanted: int, gateway: bool, affordable: int | None, now: float) -> Situation:
+    """`wanted` is what there shall be now, which may be newer than the standing; `gateway`: somebody counts requests
+    for it."""
     windows = standing.spec.scaling.schedule if standing.spec.scaling else ()
     held = bounds(windows, standing.goal.minimum, standing.goal.maximum, datetime.fromtimestamp(now, UTC))
     # A server without pods sees no requests itself; but one that its user has taken to zero stays there.
     by_hand = standing.mode != "Apply" and wanted == 0
-    minimum = held.minimum if demand_sources or by_hand else max(1, held.minimum)
+    minimum = held.minimum if gateway or by_hand else max(1, held.minimum)
     return Situation(
         wanted=wanted,
         minimum=minimum,
