@@ -224,7 +224,7 @@ async def test_a_wish_that_wavers_keeps_its_id_for_a_minute(world: ScalingWorld)
     await world.decide(4, ticks=14)
     assert (world.decision["to"], world.decision["state"]) == (4, "Recommended")
     assert world.decision["id"] != first
-    assert "history" not in world.scaling  # the same advice with another number is no change
+    assert not world.scaling["history"]  # the same advice with another number is no change
 
 
 async def test_a_wish_that_goes_back_and_forth_writes_no_status(world: ScalingWorld) -> None:

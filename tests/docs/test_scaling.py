@@ -115,12 +115,16 @@ def test_every_command_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
     assert {_words(row[0])[0] for row in _rows(CLI, "command |")} == there
 
 
+_VALUES = {"trace": "ramp", "cold": "30s", "faults": "crash-loop", "policies": "agentfleet,static", "share": "80"}
+"""For variables of the shell."""
+
+
 def _commands(program: str) -> list[str]:
     """Lines that run a program, in blocks of shell and after backticks; a variable stands for a value."""
     blocks = "\n".join(block for page in PAGES.values() for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
     lines = re.findall(rf"^\s*(?:\$ )?{program} (.*)$", blocks.replace("\\\n", " "), re.MULTILINE)
     inline = [told for page in PAGES.values() for told in re.findall(rf"`{program} ([^`]*\s--[^`]*)`", page)]
-    return [line.replace("$cold", "30s").replace("$faults", "crash-loop") for line in lines + inline]
+    return [re.sub(r"\$(\w+)", lambda found: _VALUES[found[1]], line) for line in lines + inline]
 
 
 @pytest.mark.parametrize("command", _commands("agentfleet simulate"))

@@ -36,7 +36,7 @@ class CapacityModel:
     def __init__(self, learnt: Learnt | None = None) -> None:
         self._restored = learnt
         self._learnt_at = learnt.learnt_at if learnt is not None else 0.0
-        self._last = learnt.requests_per_second if learnt is not None else 0.0
+        self._last = learnt.carried if learnt is not None else 0.0
         self.steps = StepModel(learnt.step if learnt else None, learnt.samples if learnt and learnt.step else 0)
         self._knee = Knee(learnt.concurrency if learnt else None, learnt.samples if learnt else 0)
         self._prompt = self._output = self._prompt_requests = self._completed = 0.0
@@ -138,16 +138,14 @@ class CapacityModel:
         capacity = self.capacity(goal, by_requests=by_requests)
         samples = self.steps.samples if by_requests else self._knee.samples
         restored = self._restored
-        if capacity is None or not capacity.known or (restored is not None and samples == restored.samples):
+        if capacity is None or not capacity.known or not samples or (restored is not None and samples == restored.samples):
             return restored
-        # Nobody counts requests where it is about requests at once.
-        rate = capacity.per_replica if by_requests else 0.0
         compared = capacity.per_replica
         if abs(compared - self._last) > _CHANGE * max(compared, self._last):
             self._last, self._learnt_at = compared, now
         lengths = self.lengths
         return Learnt(
-            requests_per_second=rate,
+            requests_per_second=capacity.per_replica if by_requests else None,
             samples=samples,
             learnt_at=self._learnt_at,
             step=self.steps.step if by_requests else None,

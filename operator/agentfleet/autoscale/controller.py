@@ -55,13 +55,13 @@ class Controller:
     def observe(self, tick: Tick) -> None:
         """Take in one look. Ticks come in order of time; one that failed wholly is a tick without engines."""
         self._now = tick.now
-        view = self._signals.take(tick, self._cold_start)
+        view, intervals = self._signals.take(tick, self._cold_start)
         if self._signals.counts_requests is not self._by_requests:
             # Requests per second and requests at once are not to be mixed.
             if self._by_requests is not None:
                 self._demand = Demand()
             self._by_requests = self._signals.counts_requests
-        for done in view.intervals:
+        for done in intervals:
             self._capacity.learn(done)
         self._carries = self._capacity.capacity(self._goal, by_requests=self._by_requests)
         rate = view.arrivals if self._by_requests else view.in_flight
@@ -71,7 +71,7 @@ class Controller:
         needed = self._needed
         planned = needed.planned_for(view.ready) if needed is not None else None
         self._verdicts.close(tick.now, planned)
-        self._verdicts.add(tick.now, view.ready, rate, view.waiting + view.held, view.intervals, self._goal)
+        self._verdicts.add(tick.now, view.ready, rate, view.waiting + view.held, intervals, self._goal)
         if needed is not None:
             self._reserve.add(tick.now, rate, view.ready * needed.per_replica)
 

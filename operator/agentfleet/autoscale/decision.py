@@ -116,15 +116,21 @@ class Step:
 class Learnt:
     """Capacity of one replica as it was learnt; what survives a restart."""
 
-    requests_per_second: float
-    """Within the goal, at full load; the load factor comes on top."""
+    requests_per_second: float | None
+    """Within the goal, at full load; the load factor comes on top. None where an engine counts no requests."""
     samples: int
     learnt_at: float
     step: Step | None = None
     concurrency: float | None = None
-    """Requests at once within the goal, where an engine counts no steps."""
+    """Requests at once within the goal, where an engine counts no requests."""
     prompt_tokens: float | None = None
     output_tokens: float | None = None
+
+    @property
+    def carried(self) -> float:
+        """The capacity, in whichever of the two units it is."""
+        known = self.requests_per_second if self.requests_per_second is not None else self.concurrency
+        return known if known is not None else 0.0
 
 
 DataQuality = Literal["Fresh", "Partial", "Stale", "Missing", "Starting", "None"]

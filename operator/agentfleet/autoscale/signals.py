@@ -1,6 +1,6 @@
 """Ticks made sense of: which replicas are seen, what they did since the last look, what comes in at the entrance. Pure.
 
-    Tick ─ Signals.take ─▶ View (what holds now) with Intervals (what each replica did)
+    Tick ─ Signals.take ─▶ View (what holds now) and Intervals (what each replica did)
 
 Missing, stale and zero are three things here, and stay three. A replica that is silent is taken to do what the others
 do, for a while; one that is gone or just came is no fall or jump of demand, since only growth between two looks at the
@@ -57,7 +57,6 @@ class View:
     oldest: float | None
     silent: tuple[str, ...]
     missing_metrics: tuple[str, ...]
-    intervals: tuple[Interval, ...]
     running: float
     waiting: float
     """In the engines."""
@@ -98,8 +97,9 @@ class Signals:
         """Whether engines count requests that end; else demand is requests at once."""
         return self._counts_completed
 
-    def take(self, tick: Tick, cold_start: float | None) -> View:
-        """The view of `tick`, which must not be older than the last."""
+    def take(self, tick: Tick, cold_start: float | None) -> tuple[View, tuple[Interval, ...]]:
+        """The view of `tick`, which must not be older than the last, and what replicas did since; that is not kept,
+        because of the histograms in it."""
         gone = self._looks.keys() - {replica.name for replica in tick.replicas}
         for name in gone:
             del self._looks[name]
@@ -117,7 +117,6 @@ class Signals:
             oldest=max((tick.now - self._looks[name].sample.at for name in fresh), default=None),
             silent=tuple(replica.name for replica in ready if replica.name not in fresh),
             missing_metrics=_missing(tick.engines.values()),
-            intervals=intervals,
             running=running,
             waiting=waiting,
             held=tick.demand.waiting if tick.demand is not None and _sound(tick.demand.waiting) else 0.0,
@@ -129,7 +128,7 @@ class Signals:
             **_starting(tick, cold_start),
         )
         self._note_activity(tick, gateway_rate)
-        return self.view
+        return self.view, intervals
 
     def _look(self, tick: Tick) -> tuple[Interval, ...]:
         """Take in the samples, and say what the replicas did."""

@@ -217,17 +217,20 @@ def _verdict(measured: Measured) -> str:
 
 
 def _against(measured: Measured, server: Server) -> str:
-    learnt = server.requests_per_second
+    rate, at_once = server.requests_per_second, server.concurrency
+    learnt = rate if rate is not None else at_once
     if learnt is None:
         return "The operator has not learnt its capacity yet."
-    about = f"The operator has learnt {number(learnt)} requests/s from {server.capacity.get('samples')} samples"
+    unit = "requests/s" if rate is not None else "requests at once"
+    about = f"The operator has learnt {number(learnt)} {unit} from {server.capacity.get('samples')} samples"
     lengths = [server.capacity.get(name) for name in ("promptTokens", "outputTokens")]
     if all(lengths):
         about += f" of {lengths[0]} prompt and {lengths[1]} output tokens"
     found = best(measured.levels, measured.goal)
     if found is None or not learnt:
         return f"{about}."
-    return f"{about}: {found.requests_per_second / learnt:.0%} of it was measured."
+    seen = found.requests_per_second if rate is not None else found.concurrency
+    return f"{about}: {seen / learnt:.0%} of it was measured."
 
 
 def data(measured: Measured, server: Server | None) -> dict[str, Any]:
@@ -241,4 +244,5 @@ def data(measured: Measured, server: Server | None) -> dict[str, Any]:
         "capacity": found.data(measured.goal) if found else None,
         "endedBy": measured.ended_by,
         "learntRequestsPerSecond": server.requests_per_second if server else None,
+        "learntConcurrency": server.concurrency if server else None,
     }

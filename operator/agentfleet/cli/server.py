@@ -97,6 +97,11 @@ class Server:
         return decimal(self.capacity.get("requestsPerSecond"))
 
     @property
+    def concurrency(self) -> float | None:
+        """The same in requests at once, for engines that count no requests."""
+        return decimal(self.capacity.get("concurrency"))
+
+    @property
     def demand(self) -> float | None:
         """Requests per second: of the last decision, else of the last report."""
         inputs = (self.decision or {}).get("inputs") or {}

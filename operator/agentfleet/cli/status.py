@@ -60,6 +60,12 @@ def _text(servers: Sequence[Server], health: Health, namespace: str | None) -> s
     return f"{summary}\n\n{table(headers, rows)}"
 
 
+def _capacity(server: Server) -> str:
+    if server.requests_per_second is None and server.concurrency is not None:
+        return f"{number(server.concurrency)} at once"
+    return number(server.requests_per_second, "/s")
+
+
 def _row(server: Server) -> tuple[str, ...]:
     return (
         server.name,
@@ -67,7 +73,7 @@ def _row(server: Server) -> tuple[str, ...]:
         f"{server.ready}/{server.status.get('replicas') or 0}",
         str(server.wanted),
         recommended(server),
-        number(server.requests_per_second, "/s"),
+        _capacity(server),
         number(server.demand, "/s"),
         ", ".join(f"{trouble.type}: {trouble.reason}" for trouble in server.troubles) or NOTHING,
     )
@@ -104,6 +110,7 @@ def _server_data(server: Server) -> dict[str, Any]:
         "readyReplicas": server.ready,
         "desired": server.wanted,
         "capacityRequestsPerSecond": server.requests_per_second,
+        "capacityConcurrency": server.concurrency,
         "demandRequestsPerSecond": server.demand,
         "decision": server.decision,
         "troubles": [

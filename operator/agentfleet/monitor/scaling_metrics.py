@@ -24,6 +24,10 @@ _VALUES: dict[str, tuple[str, Callable[[Watched], float | None]]] = {
         "Requests per second that one replica carries within the goal, as learnt.",
         lambda each: each.advice.learnt.requests_per_second if each.advice and each.advice.learnt else None,
     ),
+    "capacity_concurrency": (
+        "Requests at once that one replica carries within the goal, where its engine counts no requests.",
+        lambda each: each.advice.learnt.concurrency if each.advice and each.advice.learnt else None,
+    ),
     "data_age_seconds": (
         "Age of the oldest sample that counts, at the last look.",
         lambda each: each.advice.health.oldest if each.advice else None,

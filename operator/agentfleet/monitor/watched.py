@@ -184,7 +184,7 @@ class Watched:
     def _tells_capacity(self, advice: Advice) -> bool:
         if advice.learnt is None or advice.at - self._capacity_told_at < _CAPACITY_INTERVAL:
             return False
-        capacity = advice.learnt.requests_per_second
+        capacity = advice.learnt.carried
         if self._told_capacity is not None and not differs(capacity, self._told_capacity):
             return False
         self._told_capacity, self._capacity_told_at = capacity, advice.at

@@ -34,14 +34,12 @@ def capacity_status(key: str, learnt: Learnt | None, before: Capacity | None) ->
     """What status says; what it said before, where that is still right."""
     if learnt is None:
         return before
-    rate = decimal(learnt.requests_per_second)
-    if rate is None:
-        return before
-    if before and before.key == key and not differs(learnt.requests_per_second, float(before.requests_per_second)):
+    known = learnt_before(before, key)
+    if known is not None and not differs(learnt.carried, known.carried):
         return before
     return Capacity(
         key=key,
-        requests_per_second=rate,
+        requests_per_second=_number(learnt.requests_per_second),
         step=_step(learnt.step),
         concurrency=_number(learnt.concurrency),
         prompt_tokens=_number(learnt.prompt_tokens),
@@ -57,7 +55,7 @@ def learnt_before(capacity: Capacity | None, key: str) -> Learnt | None:
         return None
     step = capacity.step
     return Learnt(
-        requests_per_second=float(capacity.requests_per_second),
+        requests_per_second=_float(capacity.requests_per_second),
         samples=capacity.samples,
         learnt_at=datetime.fromisoformat(capacity.learnt_at).timestamp(),
         step=Step(float(step.base), float(step.per_token), float(step.per_kv_token)) if step else None,

@@ -152,14 +152,14 @@ class Capacity(Contract):
     key: Annotated[str, Field(max_length=128)]
     """What it was learnt for: a digest of model, hardware profile, tensor parallel size and engine arguments."""
 
-    requests_per_second: Decimal
-    """Requests per second of one replica within the goal."""
+    requests_per_second: Decimal | None = None
+    """Requests per second of one replica within the goal, where the engine counts requests."""
 
     step: StepModel | None = None
     """Time of one step of the engine, where it counts steps."""
 
     concurrency: Decimal | None = None
-    """Requests at once within the goal, where the engine counts no steps."""
+    """Requests at once of one replica within the goal, where the engine counts no requests (llama.cpp, Ollama)."""
 
     prompt_tokens: Decimal | None = None
     """Tokens of a mean prompt."""
