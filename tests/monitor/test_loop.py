@@ -415,7 +415,7 @@ async def test_a_bug_in_reading_gpus_leaves_them_unknown(bench: Bench, caplog: p
     assert "a bug in reading" in caplog.text
 
 
-@pytest.mark.parametrize(("max_gpus", "told"), [(None, True), (4, True), (3, False)])
+@pytest.mark.parametrize(("max_gpus", "told"), [(None, True), (6, True), (5, False)])
 async def test_a_larger_size_has_to_be_within_the_budget(bench: Bench, max_gpus: int | None, told: bool) -> None:
     key = bench.stands(wanted=2, gpus=1, tensors=(1, 2), max_gpus=max_gpus)
     bench.script.tensor = 2

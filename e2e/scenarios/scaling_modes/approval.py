@@ -84,7 +84,6 @@ def what_nobody_approves_expires(scenario: Scenario) -> str:
 @contextmanager
 def _trickle(scenario: Scenario, name: str) -> Iterator[None]:
     """A few requests for the time of the block, of which none may be lost."""
-    scenario.wait_ready(name, timeout=90)
     with scenario.address(name) as address, traffic(address, name, RATE) as seen:
         yield
     seen.assert_nothing_lost()

@@ -18,7 +18,6 @@ _MOST = 4
 
 def a_full_cluster_stops_it_until_there_is_room(scenario: Scenario, cluster: EmbeddedCluster) -> str:
     """The nodes have one GPU each at first."""
-    scenario.wait_ready(NAME, timeout=90)
     with scenario.address(NAME) as address, traffic(address, NAME, RATE) as seen, recorded(scenario, NAME) as record:
         said = _a_full_cluster_stops_it(scenario, record, room=len(cluster.nodes))
         for node in cluster.nodes:

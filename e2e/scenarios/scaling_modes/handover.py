@@ -17,7 +17,6 @@ _LASTS = 10
 
 def from_an_hpa_to_the_operator_and_back(scenario: Scenario) -> str:
     """With traffic, so that a dip would be felt."""
-    scenario.wait_ready(NAME, timeout=90)
     with scenario.address(NAME) as address, traffic(address, NAME, Rate()) as seen, recorded(scenario, NAME) as record:
         _the_hpa_scales_the_model_server(scenario, record)
         _beside_it_the_operator_only_recommends(scenario, record)

@@ -16,6 +16,8 @@ from e2e.scenarios.scaling_modes import approval, blocked, handover, zero
 from e2e.scenarios.scenario import Scenario
 
 _MANIFESTS = ("asked.yaml", "handed.yaml", "hpa.yaml", "sleeper.yaml", "cramped.yaml")
+_START = 150
+"""Seconds for all of them at once: eight pods that start on two cores."""
 _STORIES = {
     story.__name__: story
     for story in (
@@ -50,6 +52,7 @@ def _gpus(kube: Kube, node: str) -> int:
 def stories(scenario: Scenario, embedded: EmbeddedCluster, _one_gpu_each: None) -> Iterator[Mapping[str, Future[str]]]:
     """Every story on its way, by name."""
     scenario.apply(*_MANIFESTS)
+    scenario.wait_ready(timeout=_START)
     with ThreadPoolExecutor(len(_STORIES) + 1) as pool:
         told = {name: pool.submit(story, scenario) for name, story in _STORIES.items()}
         yield told | {"blocked": pool.submit(blocked.a_full_cluster_stops_it_until_there_is_room, scenario, embedded)}

@@ -16,7 +16,6 @@ _IDLE = 10.0
 
 def to_zero_and_back(scenario: Scenario) -> str:
     """Twice to zero: at first nobody had ever asked."""
-    scenario.wait_ready(NAME, timeout=90)
     _without_a_source_of_demand_one_stays(scenario)
     _start_the_gateway(scenario)
     try:

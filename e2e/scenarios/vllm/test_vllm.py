@@ -159,7 +159,8 @@ def test_its_capacity_is_learnt_and_load_brings_a_second(
     status = scenario.server(NAME)["status"]
     with capsys.disabled():
         print(f"\n{table(seen)}\n{status['scaling']['decision']['reason']}\n{status['capacity']}")
-    assert status["scaling"]["decision"]["action"] == "scale_out"
+    history = [(change["action"], change["from"], change["to"]) for change in status["scaling"]["history"]]
+    assert history[0] == ("scale_out", 1, 2), f"advice from before maxReplicas was set must not be followed: {history}"
     assert float(status["capacity"]["requestsPerSecond"]) > 0
     assert sum(map(float, status["capacity"]["step"].values())) > 0
     seen.assert_nothing_lost()

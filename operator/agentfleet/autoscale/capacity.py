@@ -138,7 +138,7 @@ class CapacityModel:
         capacity = self.capacity(goal, by_requests=by_requests)
         samples = self.steps.samples if by_requests else self._knee.samples
         restored = self._restored
-        if capacity is None or not capacity.known or not samples or (restored is not None and samples == restored.samples):
+        if capacity is None or not capacity.known or samples == (restored.samples if restored is not None else 0):
             return restored
         compared = capacity.per_replica
         if abs(compared - self._last) > _CHANGE * max(compared, self._last):

@@ -96,8 +96,8 @@ def profile_of(server: Server) -> Profile:
         return learnt_profile(step, int(kv_tokens), most, gpus_per_replica=gpus)
     concurrency, rate = decimal(capacity.get("concurrency")), server.requests_per_second
     if not concurrency or not rate:
-        known = "how long its answers take is not" if concurrency else "what a replica can carry has not been"
-        raise NothingToSimulate(f"{server.namespace}/{server.name}: {known} learnt (status.capacity)")
+        lacks = "how long answers take cannot be" if concurrency else "what a replica can carry has not been"
+        raise NothingToSimulate(f"{server.namespace}/{server.name}: {lacks} learnt yet (status.capacity)")
     most = max(1, round(concurrency))
     return learnt_profile(
         Step(most / (rate * output), 0.0, 0.0), math.ceil(8 * most * context), most, gpus_per_replica=gpus

@@ -40,13 +40,13 @@ class Ollama:
             "OLLAMA_MAX_LOADED_MODELS": str(options.max_loaded_models or len(serves)),
             "OLLAMA_MODELS": f"{MODELS_DIR}/ollama",
             "OLLAMA_NO_CLOUD": "1",
+            # Older versions choose it by the memory that is free; the scaling loop has to know it.
+            "OLLAMA_NUM_PARALLEL": str(options.parallel or 1),
             # Other pods may be pulling into the same folder; what looks unused here may be theirs.
             "OLLAMA_NOPRUNE": "1",
         }
         if options.context_length is not None:
             env["OLLAMA_CONTEXT_LENGTH"] = str(options.context_length)
-        if options.parallel is not None:
-            env["OLLAMA_NUM_PARALLEL"] = str(options.parallel)
         sidecar = [*serves, f"--warm-up={task(server)}", f"--keep-alive={keep_alive}", "--preload"]
         sidecar += _idle_args(server, options)
         if options.insecure_registry:

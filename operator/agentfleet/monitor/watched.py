@@ -1,9 +1,10 @@
 """One ModelServer in the scaling loop: its controller, and what was last said about it. It asks nobody."""
 
+from collections import deque
 from collections.abc import Callable
 
 from agentfleet.autoscale.controller import Controller
-from agentfleet.autoscale.decision import Decision, Goal, Learnt, Situation
+from agentfleet.autoscale.decision import Action, Decision, Goal, Learnt, Situation
 from agentfleet.autoscale.samples import Replica, Tick
 from agentfleet.monitor.replicas import Pods, not_created
 from agentfleet.monitor.scrape import Target
@@ -49,7 +50,9 @@ class Watched:
         self._controller = make(standing.goal, standing.learnt)
         self._gateway_until: float | None = None
         self._blocked: tuple[float, Decision] | None = None
-        self._proposed: tuple[float, object] = (0.0, None)
+        self._wishes: deque[tuple[float, Action, int, int]] = deque()
+        """Time, action, start and target of the changes that were called for within PATIENCE."""
+        self._wished_since = 0.0
         self._called_at: float | None = None
         self._changes: dict[str, Decision] = {}
         """Changes that were made and not yet judged, by their time."""
@@ -111,7 +114,7 @@ class Watched:
         if self.standing.gpus is None:
             return None
         coming = self.advice.decision.target if self.advice and self.advice.decision and self.is_urgent else 0
-        return self.standing.gpus * max(self.wanted, coming, self.pods.staying)
+        return self.standing.gpus * max(self.wanted, coming, len(self.pods.replicas))
 
     def decide(self, situation: Situation, allowance: Allowance, now: float) -> Advice:
         """What is to be made of it."""
@@ -129,7 +132,7 @@ class Watched:
             decision=decision,
             vertical=vertical,
             quiet=now - self._called_at,
-            steady=self._steady(decision, now),
+            wished=self._wished(decision, now),
             capacity_key=self.standing.capacity_key,
             learnt=self._controller.learnt,
             gateway=self.gateway,
@@ -151,13 +154,20 @@ class Watched:
             self._blocked = None if not lasts else self._blocked
         return decision
 
-    def _steady(self, decision: Decision | None, now: float) -> float:
-        since, proposed = self._proposed
-        proposes = (decision.action, decision.start, decision.target) if decision else None
-        if proposes != proposed:
-            since = now
-            self._proposed = (now, proposes)
-        return now - since
+    def _wished(self, decision: Decision | None, now: float) -> tuple[int, int] | None:
+        """Within which numbers changes like the last one have been called for, where that has gone on for a while."""
+        if decision is not None and decision.action != "hold":
+            wish = (now, decision.action, decision.start, decision.target)
+            if not self._wishes or self._wishes[-1][1:3] != wish[1:3]:
+                self._wishes.clear()
+                self._wished_since = now
+            self._wishes.append(wish)
+        while self._wishes and now - self._wishes[0][0] > PATIENCE:
+            self._wishes.popleft()
+        if not self._wishes or now - self._wished_since < PATIENCE:
+            return None
+        targets = [target for *_, target in self._wishes]
+        return min(targets), max(targets)
 
     def in_flight(self, now: float) -> dict[str, float]:
         """Pod → requests in work and waiting, of those that answered lately."""
@@ -174,12 +184,17 @@ class Watched:
         if advice is None or self.stalled:
             return False
         decisions = () if self.standing.mode == "Manual" else (advice.decision, advice.vertical)
-        patient = self.standing.open and (advice.quiet >= PATIENCE, advice.steady >= PATIENCE)
-        news = (_summary(advice), *map(_gist, decisions), patient)
+        left = self.standing.open is not None and (advice.quiet >= PATIENCE, self._is_outside(advice))
+        news = (_summary(advice), *map(_gist, decisions), left)
         if not self._tells_capacity(advice) and news == self._told:
             return self.is_urgent
         self._told = news
         return True
+
+    def _is_outside(self, advice: Advice) -> bool:
+        """Whether the open decision's number is none that was called for lately."""
+        low, high = advice.wished or (0, 0)
+        return advice.wished is not None and not low <= (self.standing.open or 0) <= high
 
     def _tells_capacity(self, advice: Advice) -> bool:
         if advice.learnt is None or advice.at - self._capacity_told_at < _CAPACITY_INTERVAL:
@@ -201,7 +216,7 @@ class Watched:
         decision = self.advice.decision if self.advice else None
         if decision is None or decision.action == "hold" or self.standing.mode == "Manual" or self.stalled:
             return False
-        return not (self.standing.open or self.standing.rejected)
+        return self.standing.open is None and not self.standing.rejected
 
     def _judge(self, now: float) -> None:
         for time, decision in list(self._changes.items()):
@@ -215,10 +230,11 @@ class Watched:
 
 
 def _is_affordable(size: Decision, situation: Situation) -> bool:
-    """Whether as many replicas of another size are within the budget of GPUs; one that is not known allows none."""
+    """Whether as many replicas of another size are within the budget of GPUs, with those of the former size that serve
+    until their successors do; a budget that is not known allows none."""
     if situation.affordable is None or size.action != "scale_up":
         return True
-    return situation.wanted * size.target <= situation.affordable * size.start
+    return situation.wanted * (size.target + size.start) <= situation.affordable * size.start
 
 
 def _summary(advice: Advice) -> object:

@@ -94,7 +94,7 @@ def advance(was: ScalingStatus, rules: Rules, advice: Advice | None, now: dateti
         decision, done = _close(decision, fate, done, rules)
     proposal = _proposal(fresh, rules) if done.replicas == rules.replicas and done.tensor is None else None
     if proposal is not None and rules.mode_of(proposal.action) != "Manual":
-        return _take_up(decision, proposal, fresh.steady if fresh else 0.0, done, rules, now)
+        return _take_up(decision, proposal, fresh.wished if fresh else None, done, rules, now)
     holds = fresh.decision if fresh else None
     if holds is not None and holds.action == "hold" and rules.mode != "Manual":
         decision = _held(decision, holds, rules, now)
@@ -178,14 +178,21 @@ def _close(
 
 
 def _take_up(
-    decision: ScalingDecision | None, proposal: Decision, steady: float, done: Outcome, rules: Rules, now: datetime
+    decision: ScalingDecision | None,
+    proposal: Decision,
+    wished: tuple[int, int] | None,
+    done: Outcome,
+    rules: Rules,
+    now: datetime,
 ) -> Outcome:
-    """`steady`: seconds for which this very change has been called for."""
+    """`wished`: Advice.wished."""
     state = rules.opens_as(proposal.action)
-    if decision and _stands_for(decision, proposal, steady, now):
+    if decision and _stands_for(decision, proposal, wished, now):
         return replace(done, decision=decision)
-    if decision and decision.state in OPEN and (decision.action, decision.from_) != (proposal.action, proposal.start):
-        decision, done = _close(decision, "Superseded", done, rules)  # else it is the same advice, with another number
+    same = decision is not None and (decision.action, decision.from_) == (proposal.action, proposal.start)
+    # The same advice with another number is no news, unless somebody may have the former id in hand.
+    if decision and decision.state in OPEN and not (same and decision.state == "Recommended"):
+        decision, done = _close(decision, "Superseded", done, rules)
     taken = _decision(proposal, state or "Applied", rules, now)
     if state is not None:
         return replace(done, decision=taken)
@@ -195,7 +202,7 @@ def _take_up(
     return Outcome(taken, history, proposal.target, None)
 
 
-def _stands_for(decision: ScalingDecision, proposal: Decision, steady: float, now: datetime) -> bool:
+def _stands_for(decision: ScalingDecision, proposal: Decision, wished: tuple[int, int] | None, now: datetime) -> bool:
     """Whether this decision, open or rejected, speaks for what is proposed: a number that wavers is no other advice."""
     if (decision.action, decision.from_) != (proposal.action, proposal.start):
         return False
@@ -203,7 +210,7 @@ def _stands_for(decision: ScalingDecision, proposal: Decision, steady: float, no
         lasts = decision.expires is not None and now < datetime.fromisoformat(decision.expires)
         return lasts and decision.to == proposal.target
     young = (now - datetime.fromisoformat(decision.time)).total_seconds() < PATIENCE
-    return decision.state in OPEN and (young or steady < PATIENCE or decision.to == proposal.target)
+    return decision.state in OPEN and (young or wished is None or wished[0] <= decision.to <= wished[1])
 
 
 def _held(decision: ScalingDecision | None, holds: Decision, rules: Rules, now: datetime) -> ScalingDecision:

@@ -32,8 +32,8 @@ class Standing:
     revision: str
     """The newest revision of the pods."""
     goal: Goal
-    open: bool = False
-    """A decision is recommended, or waits for approval."""
+    open: int | None = None
+    """The number that a decision calls for which is recommended, or waits for approval; None where there is none."""
     rejected: bool = False
     """The last decision was rejected."""
     rolling: bool = False
@@ -68,8 +68,9 @@ class Advice:
     vertical: Decision | None = None
     quiet: float = 0.0
     """Seconds since a change was last called for."""
-    steady: float = 0.0
-    """Seconds for which the very change that `decision` calls for has been called for."""
+    wished: tuple[int, int] | None = None
+    """Smallest and largest number that changes like `decision` have called for within the last minute; None where none
+    has been called for that long."""
     capacity_key: str = ""
     learnt: Learnt | None = None
     """Capacity of what `capacity_key` stands for."""

@@ -31,7 +31,7 @@ def standing(
     """`server` is resolved, and `status` what came of it."""
     key = capacity_key(server, plan.launch, status.profile)
     cold_start = status.cold_start.total if status.cold_start else None
-    state = settled.scaling.decision.state if settled.scaling and settled.scaling.decision else None
+    decision = settled.scaling.decision if settled.scaling else None
     return Standing(
         uid=server.uid,
         spec=server.spec,
@@ -39,8 +39,8 @@ def standing(
         wanted=server.replicas if settled.mode else len(observed.pods),
         revision=plan.revision,
         goal=settled.goal,
-        open=state in OPEN,
-        rejected=state == "Rejected",
+        open=decision.to if decision and decision.state in OPEN else None,
+        rejected=decision is not None and decision.state == "Rejected",
         rolling=plan.rollout is not None,
         cold_start=None if cold_start is None else float(cold_start),
         tensor=(status.plan.tensor if status.plan else None) or 1,
@@ -78,8 +78,7 @@ def _max_running(server: ModelServer) -> float | None:
         return float((spec.vllm and spec.vllm.max_num_seqs) or _VLLM_SEQUENCES)
     if spec.engine == "LlamaCpp":
         return float((spec.llama_cpp and spec.llama_cpp.slots) or 1)
-    parallel = spec.ollama.parallel if spec.ollama else None
-    return None if parallel is None else float(parallel)
+    return float((spec.ollama and spec.ollama.parallel) or 1)
 
 
 def _not_created(observed: Observed) -> str | None:

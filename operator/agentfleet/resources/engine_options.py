@@ -145,7 +145,7 @@ class OllamaOptions(Contract):
     """Context of one request in tokens (OLLAMA_CONTEXT_LENGTH). Default: Ollama's own, by GPU memory, at least 4096."""
 
     parallel: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Requests for each loaded model at once (OLLAMA_NUM_PARALLEL). Default: Ollama's own, 1."""
+    """Requests for each loaded model at once (OLLAMA_NUM_PARALLEL). Default: 1."""
 
     keep_alive: Duration | Literal["Forever"] | None = None
     """How long an idle model stays in memory, such as 10m, or Forever (OLLAMA_KEEP_ALIVE). Default: Forever, since the
