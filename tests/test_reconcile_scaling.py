@@ -227,6 +227,16 @@ async def test_a_wish_that_wavers_keeps_its_id_for_a_minute(world: ScalingWorld)
     assert not world.scaling["history"]  # the same advice with another number is no change
 
 
+async def test_advice_of_a_former_spec_is_not_followed(world: ScalingWorld) -> None:
+    await world.run(replicas=1)
+    await world.decide(4)
+    world.apply(replicas=1, scaling={"mode": "Apply", "maxReplicas": 2})
+    await world.settle()
+    assert world.replicas == 1
+    await world.decide(2)
+    assert world.replicas == 2
+
+
 async def test_a_wish_that_goes_back_and_forth_writes_no_status(world: ScalingWorld) -> None:
     await world.run(replicas=1)
     await world.decide(3)

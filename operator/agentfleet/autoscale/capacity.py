@@ -18,6 +18,7 @@ _KV_SHARE = 0.85
 _BUSY_ENDS = 3.0
 """Requests at both ends of an interval from which on an engine has surely not idled in between."""
 _LEAST_STEPS = 5.0
+_LEAST_OBSERVED = 5.0
 _MEMORY = 900.0
 """Seconds after which a request counts for 1/e in mean lengths …"""
 _LEAST_MEMORY = 200.0
@@ -30,8 +31,8 @@ _CHANGE = 0.1
 class CapacityModel:
     """The memory of one ModelServer."""
 
-    __slots__ = ("_admitted", "_completed", "_context", "_knee", "_kv", "_last", "_learnt_at", "_max_running",
-                 "_output", "_preempted", "_prompt", "_prompt_requests", "_restored", "steps")  # fmt: skip
+    __slots__ = ("_admitted", "_completed", "_context", "_knee", "_kv", "_kv_told", "_last", "_learnt_at", "_max_running",
+                 "_output", "_preempted", "_prompt", "_prompt_requests", "_quiet", "_restored", "steps")  # fmt: skip
 
     def __init__(self, learnt: Learnt | None = None) -> None:
         self._restored = learnt
@@ -46,6 +47,10 @@ class CapacityModel:
             self._output = learnt.output_tokens * self._completed
         self._context = self._preempted = 0.0
         self._kv: float | None = None
+        self._kv_told = False
+        self._quiet = [0.0] * 6
+        """Of intervals in which an engine idled: seconds, steps, their tokens and KV tokens; times per token that were
+        observed, and their sum."""
         self._max_running: float | None = None
 
     def learn(self, done: Interval) -> None:
@@ -58,12 +63,12 @@ class CapacityModel:
             self._knee.learn(done)
 
     def _learn_lengths(self, done: Interval) -> None:
-        if done.completed is None or done.admitted is None:
-            return
+        if done.completed is None or done.admitted is None or done.prompt_tokens is None or done.output_tokens is None:
+            return  # lengths stay what they were where one of them is not told
         keep = math.exp(-done.seconds / _MEMORY) if self._completed > _LEAST_MEMORY else 1.0
-        self._prompt = self._prompt * keep + (done.prompt_tokens or 0.0)
+        self._prompt = self._prompt * keep + done.prompt_tokens
         self._prompt_requests = max(0.0, self._prompt_requests * keep + done.admitted)
-        self._output = self._output * keep + (done.output_tokens or 0.0)
+        self._output = self._output * keep + done.output_tokens
         self._completed = self._completed * keep + done.completed
         if done.admitted > 0 and done.preemptions is not None:
             self._preempted += (done.preemptions / done.admitted - self._preempted) * 0.01
@@ -72,15 +77,26 @@ class CapacityModel:
             self._context += (context - self._context) * (0.02 if self._context else 1.0)
 
     def _learn_step(self, done: Interval) -> None:
-        if done.steps is None or done.step_tokens is None or done.steps < _LEAST_STEPS:
+        self._kv_told = self._kv_told or done.kv_held is not None
+        if not done.steps or done.step_tokens is None or (done.kv_held is None and self._kv_told):
             return
-        seconds = done.seconds / done.steps
         if done.least_running < _BUSY_ENDS:
-            told = mean(done.before.time_per_output_token, done.after.time_per_output_token)
-            if told is None or told[0] < _LEAST_STEPS:
-                return
-            seconds = min(seconds, told[1])
-        self.steps.learn(done.step_tokens / done.steps, done.kv_held or 0.0, seconds)
+            self._learn_quiet(done, done.steps, done.step_tokens)
+        elif done.steps >= _LEAST_STEPS:
+            self.steps.learn(done.step_tokens / done.steps, done.kv_held or 0.0, done.seconds / done.steps)
+
+    def _learn_quiet(self, done: Interval, steps: float, step_tokens: float) -> None:
+        """An engine that idles in between shows the length of a step by what it observed alone. Where that is once for
+        each request, few intervals have enough, so it is gathered until there is."""
+        told = mean(done.before.time_per_output_token, done.after.time_per_output_token)
+        observed = (told[0], told[0] * told[1]) if told is not None else (0.0, 0.0)
+        row = (done.seconds, steps, step_tokens, steps * (done.kv_held or 0.0), *observed)
+        self._quiet = [before + grown for before, grown in zip(self._quiet, row, strict=True)]
+        seconds, steps, step_tokens, kv, count, total = self._quiet
+        if count < _LEAST_OBSERVED or steps < _LEAST_STEPS:
+            return
+        self._quiet = [0.0] * len(row)
+        self.steps.learn(step_tokens / steps, kv / steps, min(seconds / steps, total / count))
 
     @property
     def memory(self) -> tuple[float | None, float]:

@@ -20,7 +20,6 @@ Binding = Literal[
     "StaleData",
     "MissingData",
     "PartialData",
-    "NoDemandSource",
     "Learning",  # capacity is not known yet
     "Pending",  # replicas that are on their way will do
     "CapacityBlocked",  # replicas that are there already cannot start

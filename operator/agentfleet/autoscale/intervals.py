@@ -5,21 +5,60 @@ nothing, and the next one starts from there.
 """
 
 from dataclasses import dataclass
+from operator import attrgetter
 
 from agentfleet.autoscale.samples import EngineSample, Histogram
+
+
+_VLLM = attrgetter(
+    "running", "waiting", "completed", "prompt_tokens", "output_tokens", "steps", "step_tokens", "kv_used"
+)
+_LLAMA_CPP = attrgetter("running", "waiting", "prompt_tokens", "output_tokens", "prompt_seconds", "output_seconds")
+_DECISIVE = (
+    "running", "waiting", "completed", "prompt_tokens", "output_tokens", "prompt_seconds", "output_seconds", "steps",
+    "step_tokens", "kv_used", "kv_tokens",
+)  # fmt: skip
+"""What demand and capacity are reckoned from; histograms and preemptions are not among them."""
+_decisive = attrgetter(*_DECISIVE)
 
 
 class Look:
     """The last whole sample of one replica."""
 
-    __slots__ = ("rate", "sample", "since")
+    __slots__ = ("lost", "rate", "sample", "since")
 
     def __init__(self, sample: EngineSample, since: float) -> None:
         self.sample = sample
+        self.lost = _never_told(sample)
+        """What the engine does not tell any more, or should: nothing is decided on a number that nobody says."""
         self.since = since
         """When it was first seen."""
         self.rate: float | None = None
         """Arrivals per second at the last look."""
+
+    def compare(self, sample: EngineSample) -> None:
+        """Notes what `sample`, of the same engine, lacks; it may be a sample that is not whole."""
+        lost = _never_told(sample)
+        if sample.started_at == self.sample.started_at:
+            now, before = _decisive(sample), _decisive(self.sample)
+            lost += tuple(
+                name
+                for name, new, old in zip(_DECISIVE, now, before, strict=True)
+                if new is None and name not in lost and (old is not None or name in self.lost)
+            )
+        self.lost = lost
+
+
+def _never_told(sample: EngineSample) -> tuple[str, ...]:
+    """Fields that every engine of this kind has under some name, where the page is known to lack something."""
+    if not sample.missing:
+        return ()
+    counts_requests = sample.completed is not None or sample.step_tokens is not None
+    timed = sample.prompt_seconds is not None or sample.output_seconds is not None
+    expected = _LLAMA_CPP if timed and not counts_requests else _VLLM
+    if None not in expected(sample):
+        return ()
+    return tuple(sample.missing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,24 @@ class Policy:
                 self._clear_since = view.now
             self._seen_whole = view.now
 
+    def beyond(self, view: View, situation: Situation, goal: Goal) -> Verdict | None:
+        """What the bounds alone ask for, whatever is known of the load; None where they are kept."""
+        wanted, high = situation.wanted, situation.maximum
+        if wanted <= high:
+            return _below(situation, goal)
+        reason = f"{wanted} replicas are above the maximum, {high}."
+        if goal.pause_in:
+            return Verdict(wanted, "Paused", f"{reason} Scaling in is paused.")
+        if situation.rolling:
+            return Verdict(wanted, "Rollout", f"{reason} Pods are being replaced; afterwards.")
+        if view.leaving or self._just_changed(view.now):
+            return Verdict(wanted, "Settling", f"{reason} Replicas have just come or gone.")
+        target = wanted - min(math.ceil((wanted - high) / 2), _step(wanted, goal))
+        return Verdict(target, "Schedule" if situation.scheduled else "Maximum", reason)
+
+    def _just_changed(self, now: float) -> bool:
+        return bool(self._changes) and now - self._changes[-1][0] < _PACE
+
     def decide(self, need: Need, view: View, situation: Situation, goal: Goal, idle: float | None) -> Verdict:
         """`idle`: seconds since somebody asked; None where that cannot be known."""
         self._remember(need, view, situation, goal)
@@ -139,7 +157,7 @@ class Policy:
         watched = 0.0 if self._clear_since is None else view.now - self._clear_since
         waits = view.waiting + view.held
         changing = view.leaving > 0 or not view.settled
-        changed = bool(self._changes) and view.now - self._changes[-1][0] < _PACE
+        changed = self._just_changed(view.now)
         checks: tuple[tuple[bool, Binding, str], ...] = (
             (not need.sure, "Learning", "What a replica can carry is not known well enough yet."),
             (situation.rolling, "Rollout", "Pods are being replaced; afterwards."),
@@ -164,16 +182,8 @@ def window_in(goal: Goal, situation: Situation) -> float:
     return max(_LEAST_WINDOW, _WINDOW_COLD_STARTS * (situation.cold_start or COLD_START))
 
 
-def beyond(situation: Situation, goal: Goal) -> Verdict | None:
-    """What the bounds alone ask for, whatever is known of the load; None where they are kept."""
-    wanted, low, high = situation.wanted, situation.minimum, situation.maximum
-    if wanted > high:
-        reason = f"{wanted} replicas are above the maximum, {high}."
-        if goal.pause_in:
-            return Verdict(wanted, "Paused", f"{reason} Scaling in is paused.")
-        return Verdict(
-            max(high, wanted - _step(wanted, goal)), "Schedule" if situation.scheduled else "Maximum", reason
-        )
+def _below(situation: Situation, goal: Goal) -> Verdict | None:
+    wanted, low = situation.wanted, situation.minimum
     if wanted < low:
         reason = f"{wanted} replicas are below the minimum, {low}."
         if goal.pause_out:
@@ -225,12 +235,12 @@ def bounded(wish: Verdict, situation: Situation, goal: Goal) -> Verdict:
 def blind(view: View, situation: Situation) -> Verdict:
     """Hold, for want of data."""
     wanted = situation.wanted
+    silent = ", ".join(view.silent[:3]) or "nobody"
+    if view.missing_metrics or view.lost:
+        names = ", ".join((view.missing_metrics or view.lost)[:3])
+        return Verdict(wanted, "MissingData", f"Metrics are missing from what engines tell: {names}.")
     if view.quality == "Fresh":
         return Verdict(wanted, "PartialData", "Not all gateways tell what comes in, so no replica is taken away.")
-    silent = ", ".join(view.silent[:3]) or "nobody"
-    if view.missing_metrics:
-        names = ", ".join(view.missing_metrics[:3])
-        return Verdict(wanted, "MissingData", f"Metrics are missing from what engines tell: {names}.")
     if view.quality == "Partial":
         return Verdict(wanted, "PartialData", f"{view.fresh} of {view.ready} replicas tell; not {silent}.")
     if view.quality == "Stale":

@@ -17,6 +17,8 @@ from agentfleet.autoscale.samples import DemandSample, EngineSample, Replica, Ti
 
 FRESH = 15.0
 """Three looks: older data is stale."""
+_LONGEST_LOOK = 5.0
+"""Answers come while a look goes on; what claims to be younger than that is of another clock."""
 _FORGOTTEN = 120.0
 """A replica that was silent for so long is Missing; before, it is Stale."""
 _STUCK_COLD_STARTS = 2.0
@@ -57,6 +59,8 @@ class View:
     oldest: float | None
     silent: tuple[str, ...]
     missing_metrics: tuple[str, ...]
+    lost: tuple[str, ...]
+    """What decisions are reckoned from, and engines of ready replicas do not tell."""
     running: float
     waiting: float
     """In the engines."""
@@ -75,7 +79,7 @@ class View:
     @property
     def whole(self) -> bool:
         """Everything that should answer did: what a scale-in needs."""
-        return self.fresh == self.ready and (self.gateways == 0 or self.gateway_complete)
+        return self.fresh == self.ready and not self.lost and (self.gateways == 0 or self.gateway_complete)
 
 
 class Signals:
@@ -97,6 +101,11 @@ class Signals:
         """Whether engines count requests that end; else demand is requests at once."""
         return self._counts_completed
 
+    def begin_anew(self) -> None:
+        """The clock was set: times of before cannot be compared with those to come."""
+        self._looks.clear()
+        self._gateway = self.last_activity = None
+
     def take(self, tick: Tick, cold_start: float | None) -> tuple[View, tuple[Interval, ...]]:
         """The view of `tick`, which must not be older than the last, and what replicas did since; that is not kept,
         because of the histograms in it."""
@@ -117,6 +126,7 @@ class Signals:
             oldest=max((tick.now - self._looks[name].sample.at for name in fresh), default=None),
             silent=tuple(replica.name for replica in ready if replica.name not in fresh),
             missing_metrics=_missing(tick.engines.values()),
+            lost=tuple(sorted({name for replica in fresh for name in self._looks[replica].lost})),
             running=running,
             waiting=waiting,
             held=tick.demand.waiting if tick.demand is not None and _sound(tick.demand.waiting) else 0.0,
@@ -139,6 +149,8 @@ class Signals:
             if sample is None or (look is not None and sample.at <= look.sample.at):
                 continue
             sample = cleaned(sample)
+            if look is not None:
+                look.compare(sample)
             if not self._is_whole(sample):
                 continue
             self._counts_completed = self._counts_completed or sample.completed is not None
@@ -164,7 +176,7 @@ class Signals:
 
     def _is_fresh(self, name: str, now: float) -> bool:
         look = self._looks.get(name)
-        return look is not None and now - look.sample.at <= FRESH
+        return look is not None and -_LONGEST_LOOK <= now - look.sample.at <= FRESH
 
     def _gauges(self, fresh: list[str]) -> tuple[float, float]:
         running = sum(self._looks[name].sample.running or 0.0 for name in fresh)
@@ -182,7 +194,7 @@ class Signals:
         demand = tick.demand
         inside = seen * len(ready) / len(fresh) if fresh else None
         if demand is None or demand.answered < demand.sources:
-            return inside if inside is not None or ready else None
+            return inside
         outside = demand.in_flight if demand.in_flight is not None and _sound(demand.in_flight) else 0.0
         return max(inside or 0.0, outside) + (demand.waiting if _sound(demand.waiting) else 0.0)
 

@@ -106,7 +106,8 @@ def need(
         slots = at_once + _SLOT_NOISE * math.sqrt(at_once)
         planned = max(planned, slots / capacity.batch * capacity.per_replica)
     by_demand = _whole(planned / per_replica)
-    ahead = backlog_ahead(outlook, per_replica, backlog, supply)
+    # Requests at once, as demand is where nobody counts requests, have those that wait among them.
+    ahead = 0.0 if capacity.seconds is None else backlog_ahead(outlook, per_replica, backlog, supply)
     by_backlog = _whole((forecast + ahead / _DRAIN) / per_replica)
     return Need(
         replicas=max(by_demand, by_backlog),

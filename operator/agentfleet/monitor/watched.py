@@ -129,6 +129,7 @@ class Watched:
         self.advice = Advice(
             at=now,
             health=self._controller.health,
+            scaling=self.standing.spec.scaling,
             decision=decision,
             vertical=vertical,
             quiet=now - self._called_at,

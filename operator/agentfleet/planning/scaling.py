@@ -7,7 +7,7 @@ there is: neither entering Apply nor leaving it changes a replica. What an advic
 scaling_decisions.py; this module adds who decides, and what may not be followed. It reads no metrics.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from agentfleet.autoscale.decision import Goal
@@ -69,6 +69,9 @@ def settle(
         conditions = scaling_conditions(Scene(asked, None, None, observed, before), advice)
         return Settled(asked, goal_of(asked), None, None, conditions)
     check_schedule(asked)
+    if advice is not None and advice.scaling != asked.spec.scaling:
+        # It was reckoned within other bounds; the next tick knows these.
+        advice = replace(advice, decision=None, vertical=None)
     conflict = conflict_of(asked, observed)
     mode: ScalingMode = "Recommend" if conflict and asked_mode(asked) == "Apply" else asked_mode(asked)
     was = before.scaling or ScalingStatus()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from agentfleet.autoscale.decision import Decision, Goal, Health, Learnt
 from agentfleet.resources.conditions import ConditionStatus
 from agentfleet.resources.modelserver import ModelServerSpec
-from agentfleet.resources.scaling import ScalingMode
+from agentfleet.resources.scaling import Scaling, ScalingMode
 
 Wanted = dict[str, tuple[ConditionStatus, str, str]]
 """Conditions: type → status, reason, message."""
@@ -66,6 +66,8 @@ class Advice:
     decision: Decision | None = None
     """None where replicas are not scaled."""
     vertical: Decision | None = None
+    scaling: Scaling | None = None
+    """spec.scaling that it was reckoned with."""
     quiet: float = 0.0
     """Seconds since a change was last called for."""
     wished: tuple[int, int] | None = None
