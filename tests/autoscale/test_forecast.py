@@ -111,3 +111,14 @@ def test_from_nothing_to_something() -> None:
 def test_memory_is_bounded() -> None:
     demand, _ = fed(lambda _: 5.0, 24 * 3600)
     assert len(demand.bins) <= 480
+
+
+@pytest.mark.parametrize("start", [0.0, 1_790_000_000.0])
+def test_neither_the_first_look_nor_a_gap_is_a_jump(start: float) -> None:
+    demand = Demand()
+    for second in [*range(0, 300, 5), *range(400, 700, 5)]:
+        demand.add(start + second, 20.0)
+        if second >= 60:
+            outlook = demand.outlook(start + second, 120.0)
+            assert outlook is not None
+            assert outlook.noise < 1.5, second  # random arrivals would have as much

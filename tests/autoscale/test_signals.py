@@ -183,3 +183,22 @@ def test_replicas_that_do_not_serve(what: str, pod: Replica, kind: str) -> None:
     view = look(Signals(), START, {}, pod)
     found = {name for name in ("pending", "blocked", "crashed", "stuck") if getattr(view, name)}
     assert found == {kind}, what
+
+
+def test_an_engine_that_has_work_and_does_none_of_it_is_not_fresh() -> None:
+    signals = Signals()
+    for second in range(0, 40, 5):
+        moving = engine(START + second, 100 + second, output_tokens=10.0 * second)
+        hung = engine(START + second, 50, running=4, output_tokens=700.0)
+        view = look(signals, START + second, {"a": moving, "b": hung})
+    assert view.silent == ("b",)
+    assert not view.whole
+    back = look(signals, START + 40, {"a": engine(START + 40, 140), "b": engine(START + 40, 51, output_tokens=720.0)})
+    assert back.silent == ()
+
+
+def test_an_engine_without_work_may_stand_still() -> None:
+    signals = Signals()
+    for second in range(0, 60, 5):
+        view = look(signals, START + second, {name: engine(START + second, 7, running=0) for name in ("a", "b")})
+    assert view.silent == ()

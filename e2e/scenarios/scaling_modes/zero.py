@@ -17,13 +17,14 @@ _IDLE = 10.0
 def to_zero_and_back(scenario: Scenario) -> str:
     """Twice to zero: at first nobody had ever asked."""
     _without_a_source_of_demand_one_stays(scenario)
-    _start_the_gateway(scenario)
     try:
+        _start_the_gateway(scenario)
         _it_goes_to_zero(scenario)
         seen = _requests_wake_it(scenario)
         _it_goes_to_zero(scenario)
     finally:
-        scenario.kubectl("delete", "deployment/gateway", "--wait=false")  # the sweep knows pods of ModelServers only
+        # The sweep knows pods of ModelServers only.
+        scenario.kubectl("delete", "deployment/gateway", "--ignore-not-found", "--wait=false")
     return seen
 
 

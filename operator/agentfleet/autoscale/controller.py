@@ -7,17 +7,22 @@ from agentfleet.autoscale.decision import Decision, Goal, Health, Learnt, Situat
 from agentfleet.autoscale.forecast import Demand
 from agentfleet.autoscale.levers import Levers, Size
 from agentfleet.autoscale.limits import Capacity
-from agentfleet.autoscale.policy import COLD_START, Policy, Verdict, beyond, blind, bounded, starved
+from agentfleet.autoscale.policy import COLD_START, Policy, Verdict, blind, bounded, starved
 from agentfleet.autoscale.reserve import Reserve
 from agentfleet.autoscale.samples import Tick
 from agentfleet.autoscale.signals import Signals, View
-from agentfleet.autoscale.sizing import Need, Supply, need
+from agentfleet.autoscale.sizing import Need, Supply, idle_need, need
 from agentfleet.autoscale.verdicts import Verdicts
 
 PERIOD = 10.0
 """Seconds from a change of load to new replicas being asked for."""
 _HOURS = 7200.0
 """Seconds whose highest demand tells whether a smaller replica would do."""
+_CLOCK_SET = 60.0
+"""Ticks come every few seconds: one that is further from the last, or before it, is by a clock that was set."""
+_NEXT_TO_NOTHING = 0.5
+"""Mean requests at once, all replicas together, that one of them surely carries, whatever it is."""
+_MEAN_OVER = 60.0
 _EXCESS = 1.2
 """Requests in work beyond so many times the batch within the goal have to be worked off like those that wait."""
 
@@ -40,7 +45,9 @@ class Controller:
         self._carries: Capacity | None = None
         """What a replica carries, as of the last tick."""
         self._needed: Need | None = None
-        self._now = 0.0
+        self._now: float | None = None
+        self._at_once: float | None = None
+        """Mean requests at once of the last minute or so, while all is seen."""
 
     def set_goal(self, goal: Goal) -> None:
         """A changed spec; what was learnt stays."""
@@ -54,8 +61,14 @@ class Controller:
 
     def observe(self, tick: Tick) -> None:
         """Take in one look. Ticks come in order of time; one that failed wholly is a tick without engines."""
+        passed = tick.now - self._now if self._now is not None else 0.0
+        if not 0.0 <= passed <= _CLOCK_SET:
+            self._begin_anew()
         self._now = tick.now
         view, intervals = self._signals.take(tick, self._cold_start)
+        if view.whole and view.in_flight is not None:
+            before = self._at_once if self._at_once is not None else view.in_flight
+            self._at_once = before + (view.in_flight - before) * min(1.0, passed / _MEAN_OVER)
         if self._signals.counts_requests is not self._by_requests:
             # Requests per second and requests at once are not to be mixed.
             if self._by_requests is not None:
@@ -75,6 +88,13 @@ class Controller:
         if needed is not None:
             self._reserve.add(tick.now, rate, view.ready * needed.per_replica)
 
+    def _begin_anew(self) -> None:
+        """Nothing that was timed by the clock of before holds; what was learnt of the engine does."""
+        self._signals.begin_anew()
+        self._demand, self._policy, self._verdicts = Demand(), Policy(), Verdicts()
+        self._levers, self._reserve = Levers(), Reserve()
+        self._needed = self._at_once = None
+
     def decide(self, situation: Situation, now: float) -> Decision:
         """What the number of replicas should be now. Asked after `observe`; always answers, `hold` at least."""
         self._cold_start = situation.cold_start
@@ -83,7 +103,7 @@ class Controller:
         if view is None:
             return self._told(Verdict(situation.wanted, "MissingData", "Nothing has been seen yet."), situation)
         self._policy.note(view, situation)
-        verdict = beyond(situation, self._goal) or self._reckoned(view, situation, now)
+        verdict = self._policy.beyond(view, situation, self._goal) or self._reckoned(view, situation, now)
         self._levers.note(self._size(view), situation, self._goal, now)
         return self._told(verdict, situation)
 
@@ -98,6 +118,9 @@ class Controller:
         enough_seen = view.gateway_complete or view.fresh * 2 >= view.ready
         if not enough_seen or (outlook is None and view.quality != "Fresh"):
             return blind(view, situation)
+        if (capacity is None or not capacity.known) and self._is_next_to_idle(view):
+            self._needed = idle_need(view.in_flight or 0.0, self._at_once or 0.0)
+            return self._policy.decide(self._needed, view, situation, self._goal, self._idle(view, now))
         if outlook is None or capacity is None or not capacity.usable:
             return starved(view, situation, self._goal)
         due = tuple(max(0.0, replica.created_at + cold_start - now) for replica in view.pending)
@@ -112,10 +135,18 @@ class Controller:
         waits, arrived = view.held + view.waiting, view.arrivals or 0.0
         if waits <= 0 and arrived <= 0:
             return Verdict(0, "Idle", "Nobody asks.")
+        # One that a replica on its way out has answered waits no more.
+        why = f"{waits:.0f} requests wait." if waits >= 1 else "Somebody asks."
         if self._goal.pause_out:
-            return Verdict(0, "Paused", f"{waits:.0f} requests wait. Scaling out is paused.")
+            return Verdict(0, "Paused", f"{why} Scaling out is paused.")
         replicas = 1 if capacity is None else max(1, math.ceil(waits / max(1.0, capacity.batch)))
-        return bounded(Verdict(replicas, "Wake", f"{waits:.0f} requests wait."), situation, self._goal)
+        return bounded(Verdict(replicas, "Wake", why), situation, self._goal)
+
+    def _is_next_to_idle(self, view: View) -> bool:
+        """So little is asked that one replica does, though nothing is known of what it can carry."""
+        if not view.whole or view.held + view.waiting > 0:
+            return False
+        return self._at_once is not None and self._at_once < _NEXT_TO_NOTHING
 
     def _backlog(self, view: View, capacity: Capacity) -> float:
         """Requests that have to be worked off beside what comes. Requests at once count them already."""
@@ -145,7 +176,7 @@ class Controller:
                 fewer = f"{target - 1} replica" + "s" * (target > 2)
                 counterfactual = f"With {fewer} the load factor would be {needed.load(target - 1):.2f}."
         return Decision(
-            time=self._now,
+            time=self._now if self._now is not None else 0.0,
             action="scale_out" if target > wanted else "scale_in" if target < wanted else "hold",
             start=wanted,
             target=target,
@@ -179,7 +210,7 @@ class Controller:
     @property
     def learnt(self) -> Learnt | None:
         """Capacity, to be kept in status."""
-        return self._capacity.learnt(self._goal, by_requests=bool(self._by_requests), now=self._now)
+        return self._capacity.learnt(self._goal, by_requests=bool(self._by_requests), now=self._now or 0.0)
 
     @property
     def health(self) -> Health:

@@ -170,6 +170,10 @@ class Demand:
         """From differences of neighbouring pairs of ticks, so that a trend does not count as noise; as a share of the
         rate, as for random arrivals, so that it holds at other rates too."""
         start, total = self._pair
+        if now - start > 2 * _PAIR:
+            # The first look, or a gap: nothing that is compared with it would be a jump.
+            self._pair, self._level = (now, 0.0), None
+            return
         total += rate * seconds
         if now - start < _PAIR - 1.0:
             self._pair = (start, total)
@@ -177,7 +181,7 @@ class Demand:
         level = total / (now - start) if now > start else 0.0
         self._pair = (now, 0.0)
         before, self._level = self._level, level
-        if before is None or before + level <= 0 or now - start > 2 * _PAIR:
+        if before is None or before + level <= 0:
             return
         self._pairs = min(_PAIRS, self._pairs + 1.0)
         scatter = (level - before) ** 2 / (level + before)

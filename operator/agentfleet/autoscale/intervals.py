@@ -14,18 +14,18 @@ _VLLM = attrgetter(
     "running", "waiting", "completed", "prompt_tokens", "output_tokens", "steps", "step_tokens", "kv_used"
 )
 _LLAMA_CPP = attrgetter("running", "waiting", "prompt_tokens", "output_tokens", "prompt_seconds", "output_seconds")
-_DECISIVE = (
+DECISIVE = (
     "running", "waiting", "completed", "prompt_tokens", "output_tokens", "prompt_seconds", "output_seconds", "steps",
     "step_tokens", "kv_used", "kv_tokens",
 )  # fmt: skip
 """What demand and capacity are reckoned from; histograms and preemptions are not among them."""
-_decisive = attrgetter(*_DECISIVE)
+_decisive = attrgetter(*DECISIVE)
 
 
 class Look:
     """The last whole sample of one replica."""
 
-    __slots__ = ("lost", "rate", "sample", "since")
+    __slots__ = ("lost", "rate", "sample", "since", "stood_since")
 
     def __init__(self, sample: EngineSample, since: float) -> None:
         self.sample = sample
@@ -35,6 +35,21 @@ class Look:
         """When it was first seen."""
         self.rate: float | None = None
         """Arrivals per second at the last look."""
+        self.stood_since: float | None = None
+        """Since when it has had work and done none of it: its page answers, and the engine behind it hangs."""
+
+    def note_progress(self, sample: EngineSample) -> None:
+        """To be called before `sample` takes the place of the last."""
+        counters = [
+            (getattr(self.sample, name), getattr(sample, name))
+            for name in ("steps", "step_tokens", "output_tokens", "completed", "prompt_tokens")
+        ]
+        told = [(before, now) for before, now in counters if before is not None and now is not None]
+        works = bool(self.sample.running and sample.running)
+        if not (works and told and all(before == now for before, now in told)):
+            self.stood_since = None
+        elif self.stood_since is None:
+            self.stood_since = self.sample.at
 
     def compare(self, sample: EngineSample) -> None:
         """Notes what `sample`, of the same engine, lacks; it may be a sample that is not whole."""
@@ -43,7 +58,7 @@ class Look:
             now, before = _decisive(sample), _decisive(self.sample)
             lost += tuple(
                 name
-                for name, new, old in zip(_DECISIVE, now, before, strict=True)
+                for name, new, old in zip(DECISIVE, now, before, strict=True)
                 if new is None and name not in lost and (old is not None or name in self.lost)
             )
         self.lost = lost

@@ -159,6 +159,7 @@ class Signals:
                 self._looks[replica.name] = Look(sample, tick.now)
                 continue
             now = interval(look.sample, sample)
+            look.note_progress(sample)
             look.sample = sample
             look.rate = now.arrivals / now.seconds if now is not None and now.arrivals is not None else look.rate
             if now is not None:
@@ -176,7 +177,9 @@ class Signals:
 
     def _is_fresh(self, name: str, now: float) -> bool:
         look = self._looks.get(name)
-        return look is not None and -_LONGEST_LOOK <= now - look.sample.at <= FRESH
+        if look is None or (look.stood_since is not None and look.sample.at - look.stood_since > FRESH):
+            return False
+        return -_LONGEST_LOOK <= now - look.sample.at <= FRESH
 
     def _gauges(self, fresh: list[str]) -> tuple[float, float]:
         running = sum(self._looks[name].sample.running or 0.0 for name in fresh)

@@ -123,6 +123,12 @@ def need(
     )
 
 
+def idle_need(at_once: float, mean: float) -> Need:
+    """Of a server that next to nobody asks, and of which nothing else is known: one replica, none while none asks."""
+    replicas = 1 if at_once > 0 else 0
+    return Need(replicas, replicas, "Demand", at_once, max(at_once, mean), 1.0, 1.0, 0.0, 1.0, sure=True)
+
+
 def _deviations(burstiness: float) -> float:
     share = min(1.0, max(0.0, (burstiness - _SMOOTH) / (_BURSTY - _SMOOTH)))
     return _NOISE_SMOOTH + share * (_NOISE_BURSTY - _NOISE_SMOOTH)

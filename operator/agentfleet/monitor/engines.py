@@ -77,8 +77,8 @@ class Engine:
     """By field: names, without _bucket and _sum. All are required."""
     infos: tuple[str, ...] = ()
     """Metrics whose labels `finish` looks at."""
-    finish: Callable[[Values, Samples, float | None], None] | None = None
-    """What takes more than a table: changes the values in place. The last argument is max_running."""
+    finish: Callable[[Values, Samples, float | None, float], None] | None = None
+    """What takes more than a table: changes the values in place. The last arguments are max_running and the time."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class Engine:
         ]
         fields: dict[str, Any] = values
         if self.finish is not None:
-            self.finish(values, samples, max_running)
+            self.finish(values, samples, max_running, at)
         for name, names in self.histograms.items():
             fields[name] = _histogram(names, samples)
             if fields[name] is None:
@@ -142,7 +142,7 @@ def _shared(bounds: tuple[float, ...]) -> tuple[float, ...]:
 _CACHE_CONFIG = "vllm:cache_config_info"
 
 
-def _finish_vllm(values: Values, samples: Samples, _max_running: float | None) -> None:
+def _finish_vllm(values: Values, samples: Samples, _max_running: float | None, _at: float) -> None:
     errors, rejected = values["failed"], values.pop("rejected")
     values["failed"] = None if errors is None else errors + (rejected or 0.0)
     sizes = [_cache_tokens(labels_of(labels)) for labels, _ in samples.get(_CACHE_CONFIG, ())]
@@ -167,8 +167,15 @@ def _positive(text: str | None) -> float | None:
     return value if 0 < value < math.inf else None
 
 
-def _finish_ollama(values: Values, _samples: Samples, max_running: float | None) -> None:
+_PROBE_VALID = 90.0
+"""Three probes. They are made while an engine is idle, so one that has been busy for long shows an old one."""
+
+
+def _finish_ollama(values: Values, _samples: Samples, max_running: float | None, at: float) -> None:
     """Ollama queues what is more than it takes at once, and tells nobody: the connections that wait are all we see."""
+    probed = values.pop("probed_at")
+    if probed is not None and at - probed > _PROBE_VALID:
+        values["tokens_per_second"] = values["probe_seconds"] = None
     in_flight = values.pop("in_flight")
     if in_flight is None or max_running is None:
         values["running"] = in_flight
@@ -246,6 +253,7 @@ OLLAMA = Engine(
         "probe_seconds": Number(
             (Metric("agentfleet_sidecar_probe_seconds", "statistic", ("last",)),), required=False, mean=True
         ),
+        "probed_at": _number("agentfleet_sidecar_probe_last_success_timestamp_seconds", required=False, mean=True),
     },
     finish=_finish_ollama,
 )

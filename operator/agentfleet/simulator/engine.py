@@ -48,10 +48,10 @@ class Observations:
         self.counts = [0] * len(bounds)
         self.sum = 0.0
 
-    def add(self, value: float, times: int = 1) -> None:
-        """Observe `value` so often."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.sum += value * times
+    def add(self, value: float) -> None:
+        """Observe `value`."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
 
     def histogram(self) -> Histogram:
         """As Prometheus has it: each bucket holds those below it too."""
@@ -137,11 +137,6 @@ class Engine:
     def running(self) -> int:
         """Requests in work, as the engine's own gauge has it."""
         return self.load - len(self._waiting)
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Speed of one answer in the last step; None before the first."""
-        return 1 / self._step if self._step else None
 
     @property
     def waiting(self) -> int:
@@ -241,7 +236,6 @@ class Engine:
             self._context += grown
             self._kv += grown
             self.output_tokens += grown
-            self.tpot.add(self._step, grown)
         if self._prefilled:
             for request in self._prefilled:
                 self._first_token(request, now)
@@ -271,7 +265,10 @@ class Engine:
         self._completed += 1
         self.ended_tokens += self._outputs[request]
         self._journal.ended[request] = now
-        self.output_seconds += now - self._journal.first[request]
+        seconds, tokens = now - self._journal.first[request], self._outputs[request] - 1
+        self.output_seconds += seconds
+        if tokens:
+            self.tpot.add(seconds / tokens)  # once for each request, as the histogram that the scraper prefers
         self.request_time.add(now - self._arrived[request])
 
     def _preempt(self) -> int:

@@ -3,7 +3,8 @@
 lost-scrapes=SHARE        each look at a replica fails with this probability
 outage=DURATION@START     nothing answers: no metrics at all
 renamed[=DURATION]@START  the engine's page calls running and waiting requests something else
-nan[=DURATION]@START      the same two are NaN
+renamed=FIELD[:DURATION]@START  … or another number, such as prompt_tokens
+nan[=DURATION]@START, nan=FIELD[:DURATION]@START  the same are NaN
 crash-loop[@START]        one replica dies, and again whenever it starts; what it had in work is lost
 quota=GPUS                the cluster has no room for more
 """
@@ -11,12 +12,14 @@ quota=GPUS                the cluster has no room for more
 import math
 from dataclasses import dataclass, replace
 
+from agentfleet.autoscale.intervals import DECISIVE
 from agentfleet.durations import parse_duration
 from agentfleet.simulator.errors import BadInput
 
-LEGAL = "lost-scrapes=30%, outage=600s@3600, renamed@3600, nan=600s@1h, crash-loop@30m, quota=4"
+LEGAL = "lost-scrapes=30%, outage=600s@3600, renamed@3600, renamed=prompt_tokens@1h, nan=600s@1h, crash-loop@30m, quota=4"
 CRASH_AT = 600.0
 Span = tuple[float, float]
+GAUGES = frozenset(("running", "waiting"))
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class Faults:
     lost_scrapes: float = 0.0
     outage: Span | None = None
     renamed: Span | None = None
+    renamed_fields: tuple[str, ...] = tuple(sorted(GAUGES))
     nan: Span | None = None
+    nan_fields: tuple[str, ...] = tuple(sorted(GAUGES))
     crash_at: float | None = None
     quota: int | None = None
 
@@ -58,14 +63,22 @@ def _with(faults: Faults, name: str, value: str, start: float | None) -> Faults:
         case "outage":
             return replace(faults, outage=_span(value, start, needs_length=True))
         case "renamed":
-            return replace(faults, renamed=_span(value, start))
+            fields, value = _fields(value)
+            return replace(faults, renamed=_span(value, start), renamed_fields=fields)
         case "nan":
-            return replace(faults, nan=_span(value, start))
+            fields, value = _fields(value)
+            return replace(faults, nan=_span(value, start), nan_fields=fields)
         case "crash-loop" if not value:
             return replace(faults, crash_at=CRASH_AT if start is None else start)
         case "quota" if start is None:
             return replace(faults, quota=_whole(value))
     raise ValueError(name)
+
+
+def _fields(value: str) -> tuple[tuple[str, ...], str]:
+    """The fields of a sample that are meant, and what is left of the value."""
+    field, _, rest = value.partition(":")
+    return ((field,), rest) if field in DECISIVE else (tuple(sorted(GAUGES)), value)
 
 
 def _seconds(text: str) -> float:

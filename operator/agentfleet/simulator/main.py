@@ -29,6 +29,7 @@ EPILOG = f"""traces:
   CSV      columns seconds,prompt_tokens,output_tokens with a header
 faults, joined by commas:
   lost-scrapes=30%  outage=600s@3600  renamed[=600s]@3600  nan[=600s]@3600  crash-loop[@600]  quota=GPUS
+  renamed=prompt_tokens[:600s]@3600 and nan=… for another number than those of running and waiting requests
 policies, as NAME or NAME=SETTING (default); -tuned ones and static find their setting with hindsight:
 {chr(10).join(f"  {name:16}{baseline.setting} ({baseline.default:g})" for name, baseline in BASELINES.items())}
   static          replicas
@@ -56,7 +57,8 @@ def simulate(options: argparse.Namespace) -> int:
     if options.plot:
         goal = scenario.slo.time_to_first_token
         plot.write(options.plot, results, goal, f"{options.trace}, {scenario.profile.name}, seed {seeds[0]}")
-    print(report.as_json(results) if options.json else report.as_table(results))  # noqa: T201 - a command's output
+    text = report.as_json(results, whole=options.json == "full") if options.json else report.as_table(results)
+    print(text)  # noqa: T201 - a command's output
     return 0
 
 
@@ -138,7 +140,13 @@ def _run_options(add: Add) -> None:
     )
     add("--first-seed", type=_number(int, 0, 2**31), default=FIRST_SEED, metavar="N", help="(default: %(default)s)")
     add("--jobs", type=_number(int, 1, 64), metavar="N", default=CPUS, help="processes at once (default: %(default)s)")
-    add("--json", action="store_true", help="print a list of objects, one for each policy and seed")
+    add(
+        "--json",
+        nargs="?",
+        const="short",
+        choices=("short", "full"),
+        help="print a list of objects, one for each policy and seed; full ones say how many requests failed, and more",
+    )
     add(
         "--plot", type=Path, metavar="FILE", help="draw demand, replicas and TTFT of the first seed: .png, .svg or .pdf"
     )

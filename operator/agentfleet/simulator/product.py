@@ -34,13 +34,17 @@ class Product:
         self._fleet, self._faults, self._goal, self._gateway = fleet, faults, goal, gateway
         self._telemetry = Telemetry(fleet, faults)
         self._draw = stream(fleet.seed, "looks")
+        self._gateway_draw = stream(fleet.seed, "looks at the gateway")
         self._engines: dict[str, EngineSample] = {}
+        self._demand: DemandSample | None = None
         fleet.every(TICK, self._look, first=TICK - OLDEST)
         fleet.every(TICK, self._tick)
 
     def _look(self) -> None:
         for pod in self._fleet.pods:
             self._fleet.at(self._fleet.now + self._draw.uniform(0, OLDEST * 0.99), lambda pod=pod: self._scrape(pod))  # type: ignore[misc]
+        if self._gateway:
+            self._fleet.at(self._fleet.now + self._gateway_draw.uniform(0, OLDEST * 0.99), self._scrape_gateway)
 
     def _scrape(self, pod: Pod) -> None:
         sample = None if pod.gone is not None else self._telemetry.sample(pod)
@@ -56,24 +60,24 @@ class Product:
                     Replica(pod.name, pod.created, pod.ready, pod.leaving, pod.problem) for pod in fleet.pods
                 ),
                 engines=self._engines,
-                demand=self._demand(),
+                demand=self._demand,
                 demand_sources=int(self._gateway),
             )
         )
-        self._engines = {}
+        self._engines, self._demand = {}, None
         decision = self.controller.decide(self._situation(), fleet.now)
         self.last = decision
         if decision.target != fleet.wanted:
             self.changes.append(decision)
             fleet.scale(decision.target)
 
-    def _demand(self) -> DemandSample | None:
+    def _scrape_gateway(self) -> None:
         fleet = self._fleet
-        if not self._gateway or holds(self._faults.outage, fleet.now):
-            return None
+        if holds(self._faults.outage, fleet.now):
+            return
         for pod in fleet.pods:
             fleet.refresh(pod)
-        return DemandSample(
+        self._demand = DemandSample(
             at=fleet.now,
             arrived=float(fleet.arrived),
             waiting=float(len(fleet.held)),

@@ -10,9 +10,9 @@ from agentfleet.simulator.score import Result
 HEADER = ("policy", "SLO %", "GPU-hours", "p99 TTFT s", "p99 TPOT ms", "changes", "reversals")
 
 
-def as_json(results: Sequence[Result]) -> str:
+def as_json(results: Sequence[Result], *, whole: bool = False) -> str:
     """A list of objects, one for each policy and seed."""
-    return json.dumps([result.promised() for result in results], indent=2)
+    return json.dumps([result.told() if whole else result.promised() for result in results], indent=2)
 
 
 def as_table(results: Sequence[Result]) -> str:

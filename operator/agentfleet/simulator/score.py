@@ -21,9 +21,12 @@ class Slo:
     time_per_output_token: float = 0.1
 
 
+PROMISED = ("policy", "seed", "slo_percent", "gpu_hours", "p99_ttft_s", "p99_tpot_s", "changes", "reversals")
+
+
 @dataclass(frozen=True)
 class Result:
-    """One policy on one trace; the first eight fields are what `--json` promises."""
+    """One policy on one trace; `--json` prints those that are PROMISED."""
 
     policy: str
     seed: int
@@ -45,6 +48,10 @@ class Result:
 
     def promised(self) -> dict[str, object]:
         """For `--json`."""
+        return {name: value for name, value in self.told().items() if name in PROMISED}
+
+    def told(self) -> dict[str, object]:
+        """For `--json=full`."""
         digits = {"slo_percent": 4, "gpu_hours": 3, "p99_ttft_s": 4, "p99_tpot_s": 4}
         values = {name: value for name, value in vars(self).items() if name != "timeline"}
         rounded = {name: round(value, digits[name]) if name in digits else value for name, value in values.items()}

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from agentfleet.autoscale.samples import EngineSample
 from agentfleet.simulator.engine import Engine
-from agentfleet.simulator.faults import Faults, holds
+from agentfleet.simulator.faults import GAUGES, Faults, holds
 from agentfleet.simulator.fleet import Fleet, Pod
 from agentfleet.simulator.traces import stream
 
@@ -23,7 +23,10 @@ DCGM_INTERVAL = 30.0
 UTILIZATION_PERIOD = 1.0
 """Seconds that NVML's utilization looks back over: the share of them in which any kernel ran."""
 
-RENAMED = ("running", "waiting")
+PROBE_INTERVAL = 30.0
+PROBE_VALID = 90.0
+"""Seconds between two probes of an idle Ollama, and for which the speed of the last one is taken for its speed."""
+PROBE_TOKENS = 32
 
 
 class Telemetry:
@@ -33,6 +36,8 @@ class Telemetry:
         self._fleet = fleet
         self._faults = faults
         self._draw = stream(fleet.seed, "telemetry")
+        self._probed: dict[str, float] = {}
+        """Replica → when the sidecar asked its engine, for it was idle."""
 
     def lost(self) -> bool:
         """Whether a look fails now."""
@@ -48,12 +53,29 @@ class Telemetry:
         if self._fleet.profile.engine == "LlamaCpp":
             full = _as_llama_cpp(full, engine.ended_tokens)
         elif self._fleet.profile.engine == "Ollama":
-            full = _as_ollama(full, engine)
+            full = self._as_ollama(pod, full, engine)
         if holds(self._faults.renamed, now):
-            return replace(full, running=None, waiting=None, missing=RENAMED)
+            names = self._faults.renamed_fields
+            return replace(full, **dict.fromkeys(names), missing=names)  # type: ignore[arg-type]
         if holds(self._faults.nan, now):
-            return replace(full, running=math.nan, waiting=math.nan)
+            return replace(full, **dict.fromkeys(self._faults.nan_fields, math.nan))  # type: ignore[arg-type]
         return full
+
+    def _as_ollama(self, pod: Pod, full: EngineSample, engine: Engine) -> EngineSample:
+        """Ollama counts nothing; the sidecar sees what is in flight, and asks for an answer itself now and then, but
+        only where nobody else asks."""
+        profile, now = self._fleet.profile, full.at
+        if engine.load == 0 and now - self._probed.get(pod.name, -PROBE_INTERVAL) >= PROBE_INTERVAL:
+            self._probed[pod.name] = now
+        known = now - self._probed.get(pod.name, -math.inf) <= PROBE_VALID
+        return EngineSample(
+            at=now,
+            started_at=full.started_at,
+            running=float(min(engine.load, profile.max_running)),
+            waiting=float(max(0, engine.load - profile.max_running)),
+            max_running=full.max_running,
+            tokens_per_second=1 / profile.step_seconds(1, 1, PROBE_TOKENS) if known else None,
+        )
 
 
 def _as_llama_cpp(full: EngineSample, ended_tokens: int) -> EngineSample:
@@ -69,17 +91,6 @@ def _as_llama_cpp(full: EngineSample, ended_tokens: int) -> EngineSample:
         prompt_seconds=full.prompt_seconds,
         output_seconds=full.output_seconds,
         steps=full.steps,
-    )
-
-
-def _as_ollama(full: EngineSample, engine: Engine) -> EngineSample:
-    """Ollama counts nothing; the sidecar sees what is in flight, and asks for an answer itself now and then."""
-    return EngineSample(
-        at=full.at,
-        started_at=full.started_at,
-        running=float(engine.load),
-        max_running=full.max_running,
-        tokens_per_second=engine.tokens_per_second,
     )
 
 
@@ -105,13 +116,15 @@ class Prometheus:
 
 
 def engine_metric(fleet: Fleet, faults: Faults, read: Callable[[EngineSample], float]) -> Prometheus:
-    """Of what engines export about their requests: subject to renaming and NaN."""
+    """Of what engines export about the requests in them: subject to renaming and NaN."""
 
     def value(pod: Pod) -> float | None:
         engine = fleet.refresh(pod)
-        if engine is None or holds(faults.renamed, fleet.now):
+        renamed = holds(faults.renamed, fleet.now) and not GAUGES.isdisjoint(faults.renamed_fields)
+        if engine is None or renamed:
             return None
-        return math.nan if holds(faults.nan, fleet.now) else read(engine.sample(fleet.now))
+        broken = holds(faults.nan, fleet.now) and not GAUGES.isdisjoint(faults.nan_fields)
+        return math.nan if broken else read(engine.sample(fleet.now))
 
     return Prometheus(fleet, faults, value)
 

@@ -15,8 +15,11 @@ from pathlib import Path
 from agentfleet.simulator.errors import BadInput
 
 COLUMNS = ("seconds", "prompt_tokens", "output_tokens")
-MOST = (31 * 86400, 10_000_000, 10_000_000)
-"""The largest value of each."""
+LONGEST = 31 * 86400
+MOST = (1e11, 10_000_000, 10_000_000)
+"""The largest value of each; seconds may be those of a clock."""
+LATE = 3600.0
+"""A first request that is so late is where time begins: nobody pays for what was before a log."""
 NAN = math.nan
 
 
@@ -114,6 +117,12 @@ def read_csv(path: Path) -> Trace:
         raise BadInput(f"--trace: {path} has no requests below its header.")
     requests.sort(key=lambda request: request[0])  # logs are in the order of ends, now and then
     seconds, prompts, outputs = (list(column) for column in zip(*requests, strict=True))
+    if seconds[0] >= LATE:
+        seconds = [second - seconds[0] for second in seconds]
+    if seconds[-1] > LONGEST:
+        raise BadInput(
+            f"--trace: {path} is {seconds[-1] / 86400:.1f} days long; at most {LONGEST // 86400} can be simulated."
+        )
     return Trace(path.stem, seconds, prompts, outputs, math.ceil(seconds[-1]) or 1)
 
 
