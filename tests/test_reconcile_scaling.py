@@ -443,7 +443,10 @@ async def test_a_rejected_change_is_not_asked_for_again_before_its_time(world: S
     await world.decide(3, ticks=10)
     assert (world.replicas, world.decision["state"]) == (1, "Rejected")
     await world.decide(4)
-    assert (world.decision["to"], world.decision["state"]) == (4, "AwaitingApproval")
+    await world.decide(1, binding="Budget")
+    assert world.decision["state"] == "Rejected"  # a number that wavers is no other question
+    await world.decide(5)
+    assert (world.decision["to"], world.decision["state"]) == (5, "AwaitingApproval")
 
 
 async def test_an_approved_scale_in_waits_until_data_speaks_for_it_again(world: ScalingWorld) -> None:

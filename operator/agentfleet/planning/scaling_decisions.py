@@ -37,6 +37,9 @@ _LONGEST_REASON = 1024
 _LONGEST_COUNTERFACTUAL = 512
 _MOST_INPUTS = 32
 
+_BEYOND = 1.5
+"""A change that is so many times as large as the one that was rejected is asked about again."""
+
 PATIENCE = 60.0
 """Seconds for which an open decision stays though the wish wavers: who reads it must have the time to approve it."""
 
@@ -207,10 +210,16 @@ def _stands_for(decision: ScalingDecision, proposal: Decision, wished: tuple[int
     if (decision.action, decision.from_) != (proposal.action, proposal.start):
         return False
     if decision.state == "Rejected":
-        lasts = decision.expires is not None and now < datetime.fromisoformat(decision.expires)
-        return lasts and decision.to == proposal.target
+        beyond = abs(proposal.target - proposal.start) > _BEYOND * abs(decision.to - decision.from_)
+        return _is_silenced(decision, now) and not beyond
     young = (now - datetime.fromisoformat(decision.time)).total_seconds() < PATIENCE
     return decision.state in OPEN and (young or wished is None or wished[0] <= decision.to <= wished[1])
+
+
+def _is_silenced(decision: ScalingDecision, now: datetime) -> bool:
+    """Whether a human has said no, and not long ago."""
+    lasts = decision.expires is not None and now < datetime.fromisoformat(decision.expires)
+    return decision.state == "Rejected" and lasts
 
 
 def _held(decision: ScalingDecision | None, holds: Decision, rules: Rules, now: datetime) -> ScalingDecision:
@@ -218,7 +227,8 @@ def _held(decision: ScalingDecision | None, holds: Decision, rules: Rules, now: 
     wanting = holds.unconstrained is not None and holds.unconstrained != rules.replicas
     state: DecisionState = "Blocked" if wanting and holds.binding in BLOCKING else "Holding"
     if decision is not None:
-        if decision.state in OPEN or (decision.state, decision.binding) == (state, holds.binding):
+        stays = decision.state in OPEN or _is_silenced(decision, now)
+        if stays or (decision.state, decision.binding) == (state, holds.binding):
             return decision
         if state == "Holding" and decision.state not in _PASSING:
             return decision
