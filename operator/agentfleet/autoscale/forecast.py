@@ -74,7 +74,7 @@ class Demand:
         self._bins = array("f")
         self._open = (0.0, 0.0, 0.0)
         """Start, seconds and requests of the bin that is being filled."""
-        self._pair = (0.0, 0.0)
+        self._pair = (-math.inf, 0.0)
         self._level: float | None = None
         self._pairs = self._scatter = 0.0
         self._highest = 0.0
