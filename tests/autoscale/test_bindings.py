@@ -1,10 +1,14 @@
 """Every word that can settle a number, each reached as it would be in life."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from agentfleet.autoscale.decision import Decision, Goal, Learnt
+from agentfleet.autoscale.forecast import Outlook
+from agentfleet.autoscale.limits import Capacity
+from agentfleet.autoscale.sizing import Supply, need
 from tests.autoscale.fluid import LEARNT, Fluid
 
 LONG = 600.0
@@ -366,3 +370,36 @@ def test_learnt_survives_as_it_was_given_while_nothing_is_known() -> None:
     fluid = Fluid(learnt=learnt)
     assert fluid.controller.learnt == learnt
     assert replace(LEARNT, samples=1) != LEARNT
+
+
+def test_a_lowered_maximum_is_reached_by_halves_and_not_all_at_once() -> None:
+    fluid = Fluid(replicas=12, maximum=2, obey=True)
+    decisions = [fluid.tick(1.0) for _ in range(60)]
+    steps = [(each.start, each.target) for each in decisions if each.action == "scale_in"]
+    assert steps[:4] == [(12, 7), (7, 4), (4, 3), (3, 2)]
+    times = [each.time for each in decisions if each.action == "scale_in"]
+    assert all(later - time >= 30 for time, later in pairwise(times))
+
+
+def test_a_lowered_maximum_waits_for_a_rollout_and_for_those_that_go() -> None:
+    fluid = Fluid(replicas=12, maximum=2, rolling=True)
+    assert word(fluid.tick(1.0)) == ("hold", "Rollout", 12)
+    fluid.rolling = False
+    fluid.pods["pod-11"].leaving = True
+    assert word(fluid.tick(1.0)) == ("hold", "Settling", 12)
+
+
+def test_requests_at_once_have_no_backlog_beside_them() -> None:
+    capacity = Capacity(2.0, 2.0, True, True, True, None)
+    outlook = Outlook(40.0, 45.0, 40.0, 1.0)
+    needed = need(outlook, capacity, None, 0.0, 1.0, Supply(2, (), 130.0))
+    assert (needed.backlog, needed.binding) == (0.0, "Demand")
+
+
+def test_somebody_who_asked_and_was_answered_wakes_without_a_queue() -> None:
+    fluid = Fluid(Goal(minimum=0), replicas=0, gateways=1)
+    fluid.tick(0.0)
+    fluid.arrived += 1
+    decision = fluid.tick(0.0)
+    assert word(decision) == ("scale_out", "Wake", 1)
+    assert decision.reason == "Somebody asks."

@@ -153,6 +153,15 @@ def test_ollama_queues_what_it_does_not_take_at_once(
     assert (sample.tokens_per_second, sample.probe_seconds) == (20.5, 0.6)
 
 
+@pytest.mark.parametrize(("age", "speed"), [(30.0, 20.5), (89.0, 20.5), (91.0, None), (-3.0, 20.5)])
+def test_an_old_probe_of_a_busy_ollama_is_nobodys_word(age: float, speed: float | None) -> None:
+    page = "agentfleet_sidecar_in_flight 4\n"
+    page += 'agentfleet_sidecar_probe_tokens_per_second{model="a"} 20.5\n'
+    page += f'agentfleet_sidecar_probe_last_success_timestamp_seconds{{model="a"}} {10_000 - age}\n'
+    samples = scan(page, frozenset(OLLAMA.names))
+    assert OLLAMA.read(samples, 10_000.0, 1.0).tokens_per_second == speed
+
+
 def test_ollama_that_cannot_be_seen() -> None:
     sample = sample_of(OLLAMA, "")
     assert (sample.running, sample.waiting, sample.missing) == (None, None, ("agentfleet_sidecar_in_flight",))

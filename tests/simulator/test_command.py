@@ -33,9 +33,15 @@ def test_json_is_a_list_with_what_is_promised_and_nothing_else_is_printed(
     results = json.loads(printed.out)
     assert printed.err == ""
     assert [result["policy"] for result in results[::2]] == policies.split(",")
-    assert all(result.keys() >= PROMISED for result in results)
+    assert all(result.keys() == PROMISED for result in results)
     assert [result["seed"] for result in results[:2]] == [7, 8]
-    assert results[-1]["setting"] == "1"
+
+
+def test_full_json_has_more(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--trace", trace, "--policy", "static", "--json=full"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)
+    assert result.keys() > PROMISED
+    assert (result["setting"], result["requests"], result["failed"]) == ("1", 240, 0)
 
 
 def test_the_table_has_means_and_spreads(trace: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +112,8 @@ def test_values_that_argparse_refuses(line: str, capsys: pytest.CaptureFixture[s
         ("outage=600s@3600, quota=4", Faults(outage=(3600, 4200), quota=4)),
         ("renamed@1h", Faults(renamed=(3600, float("inf")))),
         ("nan=10m@30m", Faults(nan=(1800, 2400))),
+        ("nan=kv_used@1h", Faults(nan=(3600, float("inf")), nan_fields=("kv_used",))),
+        ("renamed=steps:10m@30m", Faults(renamed=(1800, 2400), renamed_fields=("steps",))),
         ("crash-loop", Faults(crash_at=600)),
         ("crash-loop@5m", Faults(crash_at=300)),
     ],

@@ -6,12 +6,15 @@ from functools import cache
 import pytest
 
 from agentfleet.autoscale.decision import Goal
-from agentfleet.simulator.faults import parse_faults
+from agentfleet.simulator.faults import Faults, parse_faults
+from agentfleet.simulator.fleet import Fleet
 from agentfleet.simulator.policies import parse_policies
 from agentfleet.simulator.product import Product
 from agentfleet.simulator.profiles import load_profile
 from agentfleet.simulator.run import Job, Scenario, run_all, run_observed
 from agentfleet.simulator.score import Result
+from agentfleet.simulator.telemetry import Telemetry
+from agentfleet.simulator.traces import Trace
 
 (AGENTFLEET,) = parse_policies("agentfleet")
 FALLING = 3900.0
@@ -50,6 +53,45 @@ def test_fewer_gpu_hours_than_the_best_tuned_hpa_within_the_goal() -> None:
 
 def test_replicas_go_when_the_load_falls_and_all_is_seen() -> None:
     assert fewer(ran(None)[1], FALLING, FALLING + BLIND)
+
+
+@pytest.mark.parametrize("field", ["completed", "prompt_tokens", "output_tokens", "steps", "step_tokens", "kv_used"])
+@pytest.mark.parametrize("fault", ["renamed", "nan"])
+def test_no_replica_goes_while_one_metric_is_missing_or_false(fault: str, field: str) -> None:
+    scenario = replace(wave(f"{fault}={field}@600"), hours=0.75, start=4)
+    result, product = run_observed(scenario, Job(AGENTFLEET, 7))
+    assert product is not None
+    assert fewer(product, 615, 2700) == []
+    assert result.slo_percent >= 99.5
+
+
+def test_a_server_with_little_to_do_is_learnt_and_keeps_one() -> None:
+    scenario = replace(wave(), trace="ramp", load=0.02, hours=0.5, start=6)
+    result, product = run_observed(scenario, Job(AGENTFLEET, 7))
+    assert product is not None
+    assert product.last is not None
+    assert product.last.target == 1, product.last.reason
+    assert product.controller.learnt is not None
+    assert result.slo_percent == 100
+
+
+def test_an_ollama_is_probed_only_while_it_is_idle() -> None:
+    profile = load_profile("l4-8b-ollama")
+    trace = Trace("one", [100.0], [100], [20_000], 800.0)
+    fleet = Fleet(trace, profile, 60.0, 7)
+    telemetry = Telemetry(fleet, Faults())
+    seen: dict[float, float | None] = {}
+
+    def look() -> None:
+        sample = telemetry.sample(fleet.pods[0])
+        assert sample is not None
+        seen[fleet.now] = sample.tokens_per_second
+
+    fleet.begin(1)
+    fleet.every(5.0, look)
+    fleet.run(0.0)
+    assert seen[5.0] == seen[150.0] == pytest.approx(1 / 0.021, rel=0.05)
+    assert seen[250.0] is None, "busy for longer than a probe is believed"
 
 
 @pytest.mark.parametrize("fault", ["outage", "renamed", "nan"])

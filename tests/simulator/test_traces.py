@@ -51,6 +51,20 @@ def test_a_csv_file_with_columns_and_rows_in_another_order(tmp_path: Path) -> No
     assert trace.duration == 2
 
 
+@pytest.mark.parametrize("start", [3600, 1_000_000, 1_700_000_000.5])
+def test_time_begins_with_the_first_request_of_a_log_that_starts_late(tmp_path: Path, start: float) -> None:
+    path = tmp_path / "late.csv"
+    path.write_text(f"{HEADER}{start},10,5\n{start + 90},10,5\n", encoding="utf-8")
+    trace = read_csv(path)
+    assert (trace.seconds, trace.duration) == ([0, 90], 90)
+
+
+def test_a_quiet_beginning_is_part_of_a_trace(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(f"{HEADER}600,10,5\n", encoding="utf-8")
+    assert read_csv(path).seconds == [600]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -61,7 +75,8 @@ def test_a_csv_file_with_columns_and_rows_in_another_order(tmp_path: Path) -> No
         (HEADER + "0,1,1\nx,1,1\n", "line 3: seconds is 'x'"),
         (HEADER + "nan,1,1\n", "line 2: seconds is 'nan'"),
         (HEADER + "-1,1,1\n", "line 2: seconds is '-1'"),
-        (HEADER + "1700000000,1,1\n", "line 2: seconds is '1700000000'"),
+        (HEADER + "1700000000,1,1\n1710000000,1,1\n", "is 115.7 days long; at most 31"),
+        (HEADER + "1e12,1,1\n", "line 2: seconds is '1e12'"),
         (HEADER + "0,inf,1\n", "line 2: prompt_tokens is 'inf'"),
         (HEADER + "0,1,-3\n", "line 2: output_tokens is '-3'"),
     ],

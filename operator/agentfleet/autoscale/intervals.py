@@ -9,7 +9,6 @@ from operator import attrgetter
 
 from agentfleet.autoscale.samples import EngineSample, Histogram
 
-
 _VLLM = attrgetter(
     "running", "waiting", "completed", "prompt_tokens", "output_tokens", "steps", "step_tokens", "kv_used"
 )

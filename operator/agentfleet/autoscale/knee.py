@@ -21,7 +21,18 @@ _IN_PREFILL = 0.5
 class Knee:
     """What is known about one server's engine."""
 
-    __slots__ = ("_idle", "_levels", "_loaded", "_prefill", "_probed", "_restored", "_seen", "_slope", "_stale", "samples")
+    __slots__ = (
+        "_idle",
+        "_levels",
+        "_loaded",
+        "_prefill",
+        "_probed",
+        "_restored",
+        "_seen",
+        "_slope",
+        "_stale",
+        "samples",
+    )
 
     def __init__(self, restored: float | None = None, samples: int = 0) -> None:
         self._levels: dict[int, list[float]] = {}
