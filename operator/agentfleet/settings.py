@@ -149,7 +149,7 @@ class Settings(BaseModel):
     """host:port of the GPU exporters' headless Service; empty where there are none."""
 
     scaling_interval: Annotated[float, BeforeValidator(_seconds), Field(ge=1, le=10)] = 5.0
-    """How often the scaling loop looks at every pod and decides: 1s to 10s, since data that is older than 15s is stale."""
+    """How often the scaling loop looks at every pod and decides: 1s to 10s, since data older than 15s is stale."""
 
     gpu_budgets: Budgets = {}
     """Most GPUs that the scaling loop may give to the ModelServers of a namespace, all together, as JSON: namespace, or

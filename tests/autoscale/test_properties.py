@@ -134,7 +134,7 @@ def test_more_demand_never_needs_fewer(
 
     assert replicas(demand * factor, backlog) >= replicas(demand, backlog)
     assert replicas(demand, backlog * factor) >= replicas(demand, backlog)
-    assert replicas(demand, backlog) * per_replica >= demand * 0.99 - 1e-6
+    assert replicas(demand, backlog) * per_replica >= demand * 0.99 - 0.0011 * per_replica  # see _whole
 
 
 @MANY

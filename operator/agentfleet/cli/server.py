@@ -103,7 +103,7 @@ class Server:
 
     @property
     def demand(self) -> float | None:
-        """Requests per second: of the last decision, else of the last report."""
+        """In the unit of capacity: of the last decision, else of the last report."""
         inputs = (self.decision or {}).get("inputs") or {}
         asked = decimal(inputs.get("demand"))
         return asked if asked is not None else decimal(self.report.get("requestsPerSecond"))

@@ -61,9 +61,14 @@ def _text(servers: Sequence[Server], health: Health, namespace: str | None) -> s
 
 
 def _capacity(server: Server) -> str:
-    if server.requests_per_second is None and server.concurrency is not None:
-        return f"{number(server.concurrency)} at once"
+    if _counts_at_once(server):
+        return number(server.concurrency, " at once")
     return number(server.requests_per_second, "/s")
+
+
+def _counts_at_once(server: Server) -> bool:
+    """The engine counts no requests, so capacity and demand are requests at once."""
+    return server.requests_per_second is None and server.concurrency is not None
 
 
 def _row(server: Server) -> tuple[str, ...]:
@@ -74,7 +79,7 @@ def _row(server: Server) -> tuple[str, ...]:
         str(server.wanted),
         recommended(server),
         _capacity(server),
-        number(server.demand, "/s"),
+        number(server.demand, " at once" if _counts_at_once(server) else "/s"),
         ", ".join(f"{trouble.type}: {trouble.reason}" for trouble in server.troubles) or NOTHING,
     )
 
@@ -111,7 +116,8 @@ def _server_data(server: Server) -> dict[str, Any]:
         "desired": server.wanted,
         "capacityRequestsPerSecond": server.requests_per_second,
         "capacityConcurrency": server.concurrency,
-        "demandRequestsPerSecond": server.demand,
+        "demandRequestsPerSecond": None if _counts_at_once(server) else server.demand,
+        "demandConcurrency": server.demand if _counts_at_once(server) else None,
         "decision": server.decision,
         "troubles": [
             {"type": trouble.type, "reason": trouble.reason, "message": trouble.message} for trouble in server.troubles
