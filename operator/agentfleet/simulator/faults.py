@@ -16,9 +16,7 @@ from agentfleet.autoscale.intervals import DECISIVE
 from agentfleet.durations import parse_duration
 from agentfleet.simulator.errors import BadInput
 
-LEGAL = (
-    "lost-scrapes=30%, outage=600s@3600, renamed@3600, renamed=prompt_tokens@1h, nan@1h, crash-loop@30m, quota=4"
-)
+LEGAL = "lost-scrapes=30%, outage=600s@3600, renamed@3600, renamed=prompt_tokens@1h, nan@1h, crash-loop@30m, quota=4"
 CRASH_AT = 600.0
 Span = tuple[float, float]
 GAUGES = frozenset(("running", "waiting"))
