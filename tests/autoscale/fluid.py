@@ -80,7 +80,8 @@ class Fluid:
         serving = {name: pod for name, pod in self.pods.items() if self._is_ready(pod)}
         samples = {name: self._served(pod, rate / len(serving), waiting) for name, pod in serving.items()}
         for name, fields in (changed or {}).items():
-            samples[name] = replace(samples[name], **fields)  # type: ignore[arg-type]
+            if name in samples:  # one that has just died says nothing
+                samples[name] = replace(samples[name], **fields)  # type: ignore[arg-type]
         tick = Tick(
             now=self.now,
             replicas=tuple(
