@@ -9,8 +9,6 @@ from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, traffic
 
 NAME = "handed"
-_HPA_PERIOD = 15
-"""Seconds between two looks of the HPA controller."""
 _LASTS = 10
 """Seconds for which what was handed over is watched: two ticks of the loop."""
 
@@ -28,7 +26,7 @@ def from_an_hpa_to_the_operator_and_back(scenario: Scenario) -> str:
 
 
 def _the_hpa_scales_the_model_server(scenario: Scenario, record: Record) -> None:
-    _serve(scenario, record, 2, timeout=2 * _HPA_PERIOD + 60)
+    _serve(scenario, record, 2)
     assert scenario.server(NAME)["spec"]["replicas"] == 2, scenario.server(NAME)["spec"]
     assert not _is_in_conflict(scenario), "an HPA is no conflict while the operator only recommends"
 
@@ -45,7 +43,7 @@ def _beside_it_the_operator_only_recommends(scenario: Scenario, record: Record) 
 def _without_it_the_operator_takes_over(scenario: Scenario, record: Record) -> None:
     began = time.monotonic()
     scenario.kubectl("delete", "hpa", NAME)
-    scenario.until(lambda: _mode(scenario) == "Apply" and not _is_in_conflict(scenario), "the operator decides")
+    scenario.until(lambda: _mode(scenario) == "Apply" and not _is_in_conflict(scenario), "the operator decides", 60)
     _serve(scenario, record, 3)
     assert scenario.server(NAME)["spec"]["replicas"] == 2, "spec.replicas is the user's, whatever the operator does"
     _no_dip(record, began, 2)
@@ -76,7 +74,7 @@ def _is_in_conflict(scenario: Scenario) -> bool:
     return condition is not None and condition["status"] == "True"
 
 
-def _serve(scenario: Scenario, record: Record, replicas: int, timeout: float = 60) -> None:
+def _serve(scenario: Scenario, record: Record, replicas: int, timeout: float = 150) -> None:
     scenario.until(lambda: record.last.ready == replicas, f"{replicas} replicas serve", timeout)
 
 
