@@ -6,7 +6,7 @@ not known ever takes a replica away.
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from agentfleet.autoscale.decision import Binding, Goal, Situation
@@ -91,6 +91,8 @@ class Policy:
 
     def decide(self, need: Need, view: View, situation: Situation, goal: Goal, idle: float | None) -> Verdict:
         """`idle`: seconds since somebody asked; None where that cannot be known."""
+        if idle is not None and idle >= goal.to_zero_after:
+            need = replace(need, replicas=0)  # what may come is met from zero: that is what minReplicas 0 asks for
         self._remember(need, view, situation, goal)
         floor = situation.minimum if idle is not None and idle >= goal.to_zero_after else max(1, situation.minimum)
         replacing = _replacing(view)
