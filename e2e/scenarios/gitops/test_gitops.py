@@ -36,9 +36,17 @@ def _versions(scenario: Scenario) -> dict[str, str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def first(scenario: Scenario) -> list[Verdict]:
-    """The verdicts on a new object."""
+    """The verdicts on a new object; what follows begins once the scaling loop has seen its pods, too."""
     scenario.apply("fleet.yaml")
-    return _verdicts(scenario, "small", "Current")
+    verdicts = _verdicts(scenario, "small", "Current")
+    for name, seen in (("small", "True"), ("asleep", "Unknown")):
+        scenario.until(lambda name=name, seen=seen: _sees(scenario, name) == seen, f"the loop has seen {name}")
+    return verdicts
+
+
+def _sees(scenario: Scenario, name: str) -> str | None:
+    condition = scenario.condition(name, "MetricsAvailable")
+    return condition["status"] if condition else None
 
 
 def test_a_new_object_is_in_progress_then_current(scenario: Scenario, first: list[Verdict]) -> None:
@@ -55,7 +63,7 @@ def test_one_that_sleeps_on_purpose_is_current(scenario: Scenario) -> None:
 
 def test_reconciling_and_stalled_are_absent_when_all_is_well(scenario: Scenario) -> None:
     types = {condition["type"] for condition in scenario.server("small")["status"]["conditions"]}
-    assert types == {"Ready", "ModelReady"}
+    assert types == {"Ready", "ModelReady", "MetricsAvailable", "ScalingActive"}
 
 
 def test_every_condition_says_which_generation_it_is_about(scenario: Scenario) -> None:
