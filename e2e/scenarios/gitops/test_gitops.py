@@ -39,8 +39,8 @@ def first(scenario: Scenario) -> list[Verdict]:
     """The verdicts on a new object; what follows begins once the scaling loop has seen its pods, too."""
     scenario.apply("fleet.yaml")
     verdicts = _verdicts(scenario, "small", "Current")
-    for name, seen in (("small", "True"), ("asleep", "Unknown")):
-        scenario.until(lambda name=name, seen=seen: _sees(scenario, name) == seen, f"the loop has seen {name}")
+    scenario.until(lambda: _sees(scenario, "small") == "True", "the loop has seen small")
+    scenario.until(lambda: _sees(scenario, "asleep") == "Unknown", "the loop has seen asleep")
     return verdicts
 
 

@@ -91,7 +91,7 @@ def test_the_new_argument_is_what_runs(scenario: Scenario) -> None:
 def test_nothing_of_the_old_revision_is_left(scenario: Scenario) -> None:
     scenario.wait_settled(NAME)
     types = {condition["type"] for condition in scenario.server(NAME)["status"]["conditions"]}
-    assert types == {"Ready", "ModelReady"}
+    assert types == {"Ready", "ModelReady", "MetricsAvailable", "ScalingActive"}
 
 
 def test_scaling_in_loses_no_request(scenario: Scenario) -> None:
