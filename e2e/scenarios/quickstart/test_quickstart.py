@@ -43,7 +43,7 @@ def test_url_in_status_works_from_a_pod(scenario: Scenario) -> None:
 
 def test_kubectl_get_tells_what_one_wants_to_know(scenario: Scenario) -> None:
     header, line = scenario.kubectl("get", "modelservers").splitlines()
-    assert header.split() == ["NAME", "ENGINE", "MODEL", "WANTED", "SERVING", "READY", "REASON", "AGE"]
+    assert header.split() == ["NAME", "ENGINE", "MODEL", "WANTED", "SERVING", "SCALING", "READY", "REASON", "AGE"]
     for word in (NAME, "LlamaCpp", "file:///var/lib/agentfleet/models/tiny.gguf", "True", "Serving"):
         assert word in line.split()
     wide = scenario.kubectl("get", "ms", NAME, "-o", "wide")
