@@ -119,11 +119,6 @@ class Gpus:
         found = {page.node or address: page.problem for address, page in self._pages.items() if page.problem}
         return found | ({self._host: self._dns_problem} if self._dns_problem else {})
 
-    @property
-    def exporters(self) -> int:
-        """How many there were at the last read, whether they answered or not."""
-        return len(self._pages)
-
     async def _addresses(self) -> list[str]:
         """Of all exporters; the last known ones where DNS fails. A name without addresses means that there are none."""
         loop = asyncio.get_running_loop()
