@@ -102,6 +102,8 @@ def _converge(cluster: EmbeddedCluster, nodes: int, images: dict[str, Path]) -> 
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: _start_node(node, images, cluster.loaded_images), cluster.nodes))
         cluster.wait_ready()
+        for node in cluster.nodes:
+            cluster.kubectl("uncordon", node.name)  # drained by a scenario that was interrupted
     with step("services and DNS"):
         _start_control_proxy(cluster)
         _deploy_dns(cluster)

@@ -1,4 +1,4 @@
-"""What happens to a cluster under load: nodes are drained for maintenance, and packets are dropped."""
+"""What happens to a cluster: nodes are drained for maintenance, packets are dropped, GPUs come and go."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.kube import Kube
 from e2e.scenarios.scenario import Scenario
 
 _TABLE = "e2e_dropped"
+_GPU = "nvidia.com/gpu"
 
 
 @contextmanager
@@ -35,3 +37,22 @@ def silenced(cluster: EmbeddedCluster, addresses: Iterable[str], port: int) -> I
     finally:
         for node in cluster.nodes:
             node.run(["nft", f"table inet {_TABLE}; delete table inet {_TABLE}"])
+
+
+@contextmanager
+def gpus_everywhere(cluster: EmbeddedCluster, kube: Kube, count: int) -> Iterator[None]:
+    """So many GPUs on each node for the time of the block; afterwards each has those that it had."""
+    had = {node.name: _gpus(kube, node.name) for node in cluster.nodes}
+    try:
+        for name in had:
+            cluster.set_gpus(name, count)
+        yield
+    finally:
+        for name, former in had.items():
+            cluster.set_gpus(name, former)
+
+
+def _gpus(kube: Kube, node: str) -> int:
+    found = kube.get("Node", node)
+    assert found is not None
+    return int(found["status"]["allocatable"].get(_GPU, "0"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.disruptions import gpus_everywhere
 from e2e.scenarios.kube import Kube, Manifest
 from e2e.scenarios.scenario import Scenario
 
@@ -16,13 +17,8 @@ _WANTED = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_gpus(embedded: EmbeddedCluster, kube: Kube) -> Iterator[None]:
-    """No node has GPUs before the test; afterwards each has those that it had."""
-    had = {node.name: _gpus(kube, node.name) for node in embedded.nodes}
-    for name in had:
-        embedded.set_gpus(name, 0)
-    yield
-    for name, count in had.items():
-        embedded.set_gpus(name, count)
+    with gpus_everywhere(embedded, kube, 0):
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,12 +28,6 @@ def _applied(scenario: Scenario, _without_gpus: None) -> Iterator[None]:
     # The classes belong to no namespace, so they do not go with the scenario's.
     for file in ("classes.yaml", "absent-class.yaml"):
         scenario.kubectl("delete", f"--filename={scenario.folder / file}", "--ignore-not-found", "--wait=false")
-
-
-def _gpus(kube: Kube, node: str) -> int:
-    found = kube.get("Node", node)
-    assert found is not None
-    return int(found["status"]["allocatable"].get(_GPU, "0"))
 
 
 def _unschedulable(scenario: Scenario, name: str) -> Manifest | None:

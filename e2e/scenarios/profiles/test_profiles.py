@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.disruptions import gpus_everywhere
 from e2e.scenarios.kube import Kube
 from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
@@ -25,20 +26,10 @@ _SETTLED = 2
 
 @pytest.fixture(scope="module", autouse=True)
 def _without_gpus(embedded: EmbeddedCluster, kube: Kube) -> Iterator[None]:
-    """No node has GPUs before the test; afterwards each has those that it had."""
-    had = {node.name: _gpus(kube, node.name) for node in embedded.nodes}
-    for name in had:
-        embedded.set_gpus(name, 0)
-    yield
-    for name, count in had.items():
-        embedded.set_gpus(name, count)
-        embedded.kubectl("label", "node", name, f"{_PRODUCT}-")
-
-
-def _gpus(kube: Kube, node: str) -> int:
-    found = kube.get("Node", node)
-    assert found is not None
-    return int(found["status"]["allocatable"].get(_GPU, "0"))
+    with gpus_everywhere(embedded, kube, 0):
+        yield
+    for node in embedded.nodes:
+        embedded.kubectl("label", "node", node.name, f"{_PRODUCT}-")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from e2e.cluster import EmbeddedCluster
+from e2e.scenarios.disruptions import gpus_everywhere
 from e2e.scenarios.kube import Kube
 from e2e.scenarios.scaling_modes import approval, blocked, handover, zero
 from e2e.scenarios.scenario import Scenario
@@ -33,19 +34,8 @@ _STORIES = {
 
 @pytest.fixture(scope="module")
 def _one_gpu_each(embedded: EmbeddedCluster, kube: Kube) -> Iterator[None]:
-    """What the nodes have to offer; afterwards as much as before."""
-    had = {node.name: _gpus(kube, node.name) for node in embedded.nodes}
-    for name in had:
-        embedded.set_gpus(name, 1)
-    yield
-    for name, count in had.items():
-        embedded.set_gpus(name, count)
-
-
-def _gpus(kube: Kube, node: str) -> int:
-    found = kube.get("Node", node)
-    assert found is not None
-    return int(found["status"]["allocatable"].get(blocked.GPU, "0"))
+    with gpus_everywhere(embedded, kube, 1):
+        yield
 
 
 @pytest.fixture(scope="module")
