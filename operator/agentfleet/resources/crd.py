@@ -11,6 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from agentfleet.objects import GROUP, VERSION
+from agentfleet.resources.agentroute import AgentRoute, AgentRouteSpec
+from agentfleet.resources.agentroute_status import AgentRouteStatus
 from agentfleet.resources.base import QUANTITY_PATTERN, Contract
 from agentfleet.resources.modelserver import ModelServer, ModelServerSpec
 from agentfleet.resources.modelserver_status import ModelServerStatus
@@ -65,6 +67,23 @@ DEFINITIONS = (
             "labelSelectorPath": ".status.selector",
         },
         selectable=(".spec.engine",),
+    ),
+    Definition(
+        kind="AgentRoute",
+        plural="agentroutes",
+        short_names=("ar",),
+        root=AgentRoute,
+        spec=AgentRouteSpec,
+        status=AgentRouteStatus,
+        columns=(
+            _column("Wanted", ".status.replicas", "integer"),
+            _column("Serving", ".status.readyReplicas", "integer"),
+            _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            _column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
+            _column("URL", ".status.url"),
+            _column("Age", ".metadata.creationTimestamp", "date"),
+            _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
+        ),
     ),
 )
 
