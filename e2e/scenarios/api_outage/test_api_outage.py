@@ -68,8 +68,8 @@ def test_after_a_long_outage_the_world_converges(scenario: Scenario, embedded: E
     _outage(scenario, embedded, seconds, lost="phantom")
     scenario.apply("later.yaml")
     scenario.kubectl("patch", "ms", "stays", "--type=merge", "-p", '{"spec":{"llamaCpp":{"contextSize":256}}}')
-    scenario.operators.wait_ready(timeout=90)
-    scenario.wait_ready("stays", "comes", timeout=90)
+    scenario.operators.wait_ready(timeout=180)
+    scenario.wait_ready("stays", "comes", timeout=180)
     scenario.until(lambda: _is_gone(scenario, "phantom"), "the children of the deleted server go", timeout=120)
 
 
