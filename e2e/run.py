@@ -35,15 +35,21 @@ class Check:
     name: str
     command: tuple[str, ...]
     tests: str | None = None
+    needs: tuple[str, Callable[[], None]] | None = None
+    """What is fetched before it, since tests download nothing: its name, and what does it."""
 
 
 def _program(name: str, *arguments: str) -> tuple[str, ...]:
     return (str(Path(sys.executable).parent / name), *arguments)
 
 
+def _haproxy() -> None:
+    importlib.import_module("e2e.support.haproxy").prepare()
+
+
 _PYTEST = (sys.executable, "-m", "pytest", "-q")
 _CHECKS = (
-    Check("unit tests", _PYTEST, tests="tests"),
+    Check("unit tests", _PYTEST, tests="tests", needs=("HAProxy", _haproxy)),
     Check("lint", _program("ruff", "check", ".")),
     Check("format", _program("ruff", "format", "--check", ".")),
     Check("types", _program("mypy")),
@@ -144,6 +150,9 @@ def _quick_parts(paths: Sequence[str], for_pytest: Sequence[str], *, selected: b
             if not selected:
                 results.append(_timed(check.name, partial(_run, check.command)))
         elif tests := _below(check.tests, paths):
+            if check.needs:
+                name, fetch = check.needs
+                results.append(_timed(name, partial(_built, fetch)))
             results.append(_timed(check.name, partial(_run, (*check.command, *tests, *for_pytest))))
     return results
 

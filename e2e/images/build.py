@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.images import Image, Progress, cache, debian, docker, golang, registry, wheels
+from e2e.images import Image, Progress, cache, debian, docker, golang, haproxy, registry, wheels
 from e2e.images.buildah import Buildah
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,7 +39,8 @@ def build_operator(progress: Progress) -> Image:
 def build_all(progress: Progress) -> list[Image]:
     """All images; minutes the first time, nothing when all is there."""
     with cache.lock():
-        return [_operator(progress), _llama_server(progress), _registry(progress), _ollama(progress)]
+        stand_ins = [build(progress) for build in (_llama_server, _registry, _ollama, _haproxy)]
+        return [_operator(progress), *stand_ins]
 
 
 def _operator(progress: Progress) -> Image:
@@ -129,6 +130,20 @@ def _registry(progress: Progress) -> Image:
             registry.fill(context / "registry", context / "data", work)
 
     return _image("registry", cache.digest(registry.FOLDER, REPOSITORY / "e2e" / "models"), fill, progress)
+
+
+def _haproxy(progress: Progress) -> Image:
+    def fill(context: Path) -> None:
+        root = context / "root"
+        shutil.copytree(haproxy.tree(haproxy.SERVED, progress), root, symlinks=True)
+        _add_shell(root)
+        local = root / "usr" / "local"
+        (local / "etc" / "haproxy").mkdir(parents=True)
+        (local / "sbin").mkdir()
+        (local / "sbin" / "haproxy").symlink_to("/usr/sbin/haproxy")
+
+    key = cache.digest(FOLDER / "haproxy" / "Dockerfile", haproxy.SERVED.key)
+    return _image("haproxy", key, fill, progress)
 
 
 def _image(name: str, key: str, fill: Callable[[Path], None], progress: Progress) -> Image:

@@ -1,0 +1,289 @@
+"""A scripted OpenAI server: it answers what it is told to, for tests of what stands before a model and not of models.
+
+It stands in for what cannot be had or made to fail on demand: clouds, engines that answer 529 or go silent halfway.
+Every answer tells in `scripted` who gave it and what arrived. It runs within a test (`serving`), and in pods.
+
+What it does is a script, `NAME=VALUE` pairs with commas between, such as `status=503,delay=0.2`; the names are the
+fields of `script.Script`. Strongest is the header `x-script` of a request, then a part of the path before /v1 (for
+clients of which only the URL can be set: /status=503/v1/chat/completions), then what was last PUT to /script, and at
+the start $SCRIPT. /stats, /requests and /body (the last one's) tell what has happened, DELETE on /stats forgets it. In
+pods it is `python -m e2e.support.scripted`, with the files that it imports: see `e2e/scenarios/scripted.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import os
+import ssl
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from e2e.support import answers
+from e2e.support.answers import Answer
+from e2e.support.script import Script
+
+_KEPT = 10_000
+"""Requests that are remembered, so that a pod that is asked for days does not grow."""
+_LARGEST = 64 << 20
+_MODELS = ("scripted",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Received:
+    """A request that arrived."""
+
+    path: str
+    model: str
+    headers: dict[str, str]
+    """By their names in small letters."""
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, request: web.Request, raw: bytes, body: Any) -> Received:
+        """ValueError where it is none that a model could answer."""
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+            raise ValueError("the body is no JSON object with a model")
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        return cls(request.path, body["model"], headers, len(raw), hashlib.sha256(raw).hexdigest())
+
+
+class Server:
+    """One server. Its script and its numbers may be used from any thread."""
+
+    def __init__(self, name: str, script: str = "", models: tuple[str, ...] = _MODELS) -> None:
+        self.name = name
+        self.models = models
+        self.address = ""
+        """host:port, once it listens."""
+        self._requests: deque[Received] = deque(maxlen=_KEPT)
+        self.body = b""
+        """Of the last one, byte for byte."""
+        self.received = self.abandoned = self.in_flight = self.peak = 0
+        self.answered: Counter[int] = Counter()
+        """By status; an answer that is cut off counts for none."""
+        self.play(script)
+
+    def play(self, script: str) -> None:
+        """From now on this script, and nothing of those before."""
+        self._script = Script().changed(script)
+        self._left = self._script.times
+
+    def forget(self) -> None:
+        """Count from zero; what is in flight stays in flight."""
+        self._requests.clear()
+        self.received = self.abandoned = 0
+        self.peak = self.in_flight
+        self.answered = Counter()
+
+    @property
+    def requests(self) -> list[Received]:
+        """The last ones that arrived, oldest first."""
+        return list(self._requests)
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What /stats answers."""
+        return {
+            "name": self.name,
+            "received": self.received,
+            "in_flight": self.in_flight,
+            "peak": self.peak,
+            "abandoned": self.abandoned,
+            "answered": {str(status): count for status, count in sorted(self.answered.items())},
+            "models": dict(Counter(request.model for request in self.requests)),
+        }
+
+    def app(self) -> web.Application:
+        """What it serves."""
+        app = web.Application(client_max_size=_LARGEST)
+        for prefix in ("", "/{script:[a-z_]+=[^/]*}"):
+            app.router.add_post(f"{prefix}/v1/{{kind:{'|'.join(answers.KINDS)}}}", self._answer)
+            app.router.add_get(f"{prefix}/v1/models", self._models)
+        app.router.add_get("/health", self._health)
+        app.router.add_put("/script", self._put_script)
+        app.router.add_get("/stats", self._stats)
+        app.router.add_delete("/stats", self._forget)
+        app.router.add_get("/requests", self._tell_requests)
+        app.router.add_get("/body", self._tell_body)
+        return app
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        with self._counted():
+            raw = await request.read()
+            try:
+                script, body = self._script_for(request), json.loads(raw)
+                received = Received.of(request, raw, body)
+            except ValueError as error:
+                return self._refuse(400, str(error))
+            self._requests.append(received)
+            self.body = raw
+            await asyncio.sleep(script.delay)
+            if script.status >= 400:
+                return self._refuse(script.status, f"scripted {script.status}", script.retry_after)
+            about = {"name": self.name, **dataclasses.asdict(received)}
+            kind = request.match_info["kind"]
+            answer = Answer(kind, self.received, int(time.time()), body, len(raw), about, script.chunks, script.tool)
+            send = self._stream if answer.is_stream else self._send
+            return await send(request, answer, script)
+
+    async def _send(self, request: web.Request, answer: Answer, script: Script) -> web.StreamResponse:
+        await asyncio.sleep(script.gap * (len(answer.words) - 1))
+        content = json.dumps(answer.whole()).encode()
+        response = self._begin("application/json")
+        response.content_length = len(content)
+        if script.close_after >= 0:
+            return await self._break_off(request, response, content[: len(content) // 2 if script.close_after else 0])
+        await response.prepare(request)
+        await response.write(content)
+        self.answered[response.status] += 1
+        return response
+
+    async def _stream(self, request: web.Request, answer: Answer, script: Script) -> web.StreamResponse:
+        response = self._begin("text/event-stream")
+        if script.close_after == 0:
+            return await self._break_off(request, response, b"")
+        await response.prepare(request)
+        for index, piece in enumerate(answer.pieces()):
+            await asyncio.sleep(script.gap if index else 0)
+            if index == script.close_after:
+                return await self._break_off(request, response, b"")
+            await response.write(piece.encode())
+        self.answered[response.status] += 1
+        return response
+
+    async def _break_off(self, request: web.Request, response: web.StreamResponse, part: bytes) -> web.StreamResponse:
+        """Close the connection where a client expects more. aiohttp takes the error that follows for a client's."""
+        if part:
+            await response.prepare(request)
+            await response.write(part)
+        if request.transport is not None:
+            request.transport.close()
+        return response
+
+    def _begin(self, content_type: str) -> web.StreamResponse:
+        return web.StreamResponse(headers={"Content-Type": content_type, "x-served-by": self.name})
+
+    def _refuse(self, status: int, message: str, retry_after: int = 0) -> web.Response:
+        self.answered[status] += 1
+        headers = {"x-served-by": self.name} | ({"Retry-After": str(retry_after)} if retry_after else {})
+        return web.json_response(answers.error(status, message), status=status, headers=headers)
+
+    def _script_for(self, request: web.Request) -> Script:
+        script = self._script
+        if script.times:
+            self._left -= 1
+            script = script if self._left >= 0 else Script()
+        return script.changed(request.match_info.get("script", "")).changed(request.headers.get("x-script", ""))
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.received += 1
+        self.in_flight += 1
+        self.peak = max(self.peak, self.in_flight)
+        try:
+            yield
+        except (asyncio.CancelledError, ConnectionError):
+            self.abandoned += 1  # by a client that has left
+            raise
+        finally:
+            self.in_flight -= 1
+
+    async def _models(self, _: web.Request) -> web.Response:
+        return web.json_response(answers.models(list(self.models)), headers={"x-served-by": self.name})
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(status=self._script.health)
+
+    async def _put_script(self, request: web.Request) -> web.Response:
+        try:
+            self.play(await request.text())
+        except ValueError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        return web.Response(status=204)
+
+    async def _stats(self, _: web.Request) -> web.Response:
+        return web.json_response(self.stats)
+
+    async def _forget(self, _: web.Request) -> web.Response:
+        self.forget()
+        return web.Response(status=204)
+
+    async def _tell_requests(self, _: web.Request) -> web.Response:
+        return web.json_response([dataclasses.asdict(request) for request in self.requests])
+
+    async def _tell_body(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.body)
+
+
+@contextmanager
+def serving(
+    name: str = "scripted",
+    script: str = "",
+    *,
+    models: tuple[str, ...] = _MODELS,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    certificate: Path | None = None,
+) -> Iterator[Server]:
+    """A server for the time of the block, in a thread of its own; with HTTPS where it has a key and a certificate.
+
+    At the end all connections are cut, as those of a machine that is lost.
+    """
+    server = Server(name, script, models)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name=f"scripted {name}")
+    thread.start()
+    try:
+        # Without cancellation a client that has left would still count as in flight.
+        runner = web.AppRunner(server.app(), access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        listening = _listen(runner, host, port, _tls(certificate))
+        server.address = asyncio.run_coroutine_threadsafe(listening, loop).result(timeout=10)
+        try:
+            yield server
+        finally:
+            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> str:
+    await runner.setup()
+    await web.TCPSite(runner, host, port, ssl_context=tls, backlog=1024).start()
+    address, bound = runner.addresses[0][:2]
+    return f"{address}:{bound}"
+
+
+def _tls(certificate: Path | None) -> ssl.SSLContext | None:
+    if certificate is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    return context
+
+
+def main() -> None:
+    """Serve in a pod; SIGTERM lets answers end."""
+    env = os.environ
+    certificate = Path(env["CERTIFICATE"]) if "CERTIFICATE" in env else None
+    server = Server(env.get("NAME", "scripted"), env.get("SCRIPT", ""), tuple(env.get("MODELS", "scripted").split()))
+    web.run_app(
+        server.app(), port=int(env.get("PORT", "8080")), ssl_context=_tls(certificate), access_log=None,
+        handler_cancellation=True, print=None,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
