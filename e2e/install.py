@@ -25,6 +25,7 @@ MODEL_FOLDER = "/var/lib/agentfleet/models"
 REGISTRY = "registry.agentfleet-e2e.svc:5000"
 """Registry inside the cluster with library/tiny:latest and library/slow:latest."""
 
+_CRDS = ("agentroutes.agentfleet.dev", "modelservers.agentfleet.dev")
 _HERE = Path(__file__).parent
 _CHART = _HERE.parent / "charts" / "agentfleet"
 _VALUES = _HERE / "values.yaml"
@@ -47,13 +48,13 @@ def install(cluster: Cluster, values: Values | None = None) -> None:
 
 
 def uninstall(cluster: Cluster) -> None:
-    """Remove agentfleet with its CRDs, every ModelServer, and what the tests needed beside it."""
+    """Remove agentfleet with its CRDs, every AgentRoute and ModelServer, and what the tests needed beside it."""
     with step("remove agentfleet"):
         if is_installed(cluster):
-            # First the ModelServers, so that their children are collected while the CRD still tells who owned them.
-            cluster.kubectl("delete", "modelservers", "-A", "--all", "--timeout=120s", timeout=150)
+            # First the objects, so that their children are collected while the CRDs still tell who owned them.
+            cluster.kubectl("delete", "agentroutes,modelservers", "-A", "--all", "--timeout=120s", timeout=150)
         helm(cluster, "uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout=120s")
-        cluster.kubectl("delete", "crd", "modelservers.agentfleet.dev", "--ignore-not-found", timeout=90)
+        cluster.kubectl("delete", "crd", *_CRDS, "--ignore-not-found", timeout=90)
         cluster.kubectl("delete", "namespace", NAMESPACE, SUPPORT_NAMESPACE, "--ignore-not-found", timeout=150)
 
 

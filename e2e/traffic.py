@@ -82,9 +82,9 @@ class Traffic:
     _ended: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
-    def begin(self, address: str, model: str) -> None:
-        """Start to send."""
-        client = _Client(address, model, self)
+    def begin(self, address: str, model: str, key: str | None = None) -> None:
+        """Start to send, with an API key where one is wanted."""
+        client = _Client(address, model, self, {"Authorization": f"Bearer {key}"} if key else {})
         self._thread = threading.Thread(target=lambda: asyncio.run(client.run(self._ended)), name=f"to {self.name}")
         self._thread.start()
 
@@ -141,10 +141,12 @@ def _counts(requests: list[Request]) -> str:
 
 
 @contextmanager
-def traffic(address: str, model: str, rate: Rate = Rate(), *, name: str = "") -> Iterator[Traffic]:
+def traffic(
+    address: str, model: str, rate: Rate = Rate(), *, name: str = "", key: str | None = None
+) -> Iterator[Traffic]:
     """Traffic on ``host:port`` for the time of the block, whose end waits for the answers that are still due."""
     seen = Traffic(name or model, rate)
-    seen.begin(address, model)
+    seen.begin(address, model, key)
     try:
         yield seen
     finally:
@@ -154,8 +156,9 @@ def traffic(address: str, model: str, rate: Rate = Rate(), *, name: str = "") ->
 class _Client:
     """Sends what the rate says, from one thread."""
 
-    def __init__(self, address: str, model: str, seen: Traffic) -> None:
+    def __init__(self, address: str, model: str, seen: Traffic, headers: dict[str, str]) -> None:
         self._address = address
+        self._headers = headers
         self._model = model
         self._seen = seen
 
@@ -165,7 +168,9 @@ class _Client:
         timeout = httpx.Timeout(PATIENCE, connect=_CONNECT)
         url = f"http://{self._address}/v1/"
         async with (
-            httpx.AsyncClient(base_url=url, trust_env=False, limits=limits, timeout=timeout) as http,
+            httpx.AsyncClient(
+                base_url=url, headers=self._headers, trust_env=False, limits=limits, timeout=timeout
+            ) as http,
             asyncio.TaskGroup() as requests,
         ):
             owed: dict[Kind, float] = {"stream": 1.0, "short": 1.0}

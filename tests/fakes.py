@@ -101,6 +101,14 @@ class FakeCluster:
         self._applied[key, "main"] = desired
         return self._store(key, old, new)
 
+    async def create(self, manifest: Manifest) -> bool:
+        key = key_of(manifest)
+        self._write("create", key)
+        if key in self.objects:
+            return False
+        self._store(key, None, copy.deepcopy(manifest))
+        return True
+
     async def apply_status(self, manifest: Manifest) -> Manifest | None:
         key = key_of(manifest)
         self._write("apply_status", key)

@@ -146,8 +146,13 @@ SLIM = [
     ),
     pytest.param(
         {"kind": "ConfigMap", "metadata": IDENTITY, "data": {"a": "b"}, "immutable": True},
-        {"kind": "ConfigMap", "metadata": IDENTITY, "data": {"a": "b"}},
+        {"kind": "ConfigMap", "metadata": IDENTITY, "data": {"a": "b"}, "immutable": True},
         id="ConfigMap",
+    ),
+    pytest.param(
+        {"kind": "Namespace", "metadata": IDENTITY, "spec": {"finalizers": ["kubernetes"]}, "status": {}},
+        {"kind": "Namespace", "metadata": IDENTITY},
+        id="Namespace: no more than its labels",
     ),
     pytest.param(
         {

@@ -147,6 +147,16 @@ async def test_what_is_gone_needs_no_deletion(status: int) -> None:
         await cluster.delete(Key("Service", "n", "s"), "uid-1")
 
 
+@pytest.mark.parametrize(("status", "made"), [(201, True), (409, False)])
+async def test_what_is_only_made_is_posted_and_never_changed(status: int, made: bool) -> None:
+    server = Server()
+    server.answer = lambda request: (status, {"message": "already exists"})
+    secret: Manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "n"}}
+    async with connected(server) as (cluster, _):
+        assert await cluster.create(secret) is made
+    assert server.requests == [("POST", "/api/v1/namespaces/n/secrets", {}, secret)]
+
+
 async def test_absent_is_none() -> None:
     server = Server()
     server.answer = lambda request: (404, {"message": "not found"})

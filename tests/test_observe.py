@@ -8,12 +8,13 @@ import pytest
 
 from agentfleet.cache import Cache
 from agentfleet.metrics import Metrics
-from agentfleet.objects import KINDS, MODEL_SERVER_LABEL, Key, Manifest, key_of
+from agentfleet.objects import AGENT_ROUTE_LABEL, KINDS, MODEL_SERVER_LABEL, Key, Manifest, key_of
 from agentfleet.observe import Observer
-from agentfleet.references import ANY_NODE, References
+from agentfleet.references import ANY_NODE, References, served_key
 
 PARENT = Key("ModelServer", "default", "llama")
 OTHER = Key("ModelServer", "default", "other")
+ROUTE = Key("AgentRoute", "default", "chat")
 OWNER = {"apiVersion": "agentfleet.dev/v1alpha1", "kind": "ModelServer", "name": "llama", "uid": "parent"}
 
 
@@ -149,6 +150,88 @@ def test_which_changes_wake_the_parent(
     assert stage.event(after) == ([PARENT] if wakes else [])
     assert stage.event(after, deleted=True) == [PARENT], "a deletion wakes"
     assert stage.cache.get(key_of(after)) is None
+
+
+def agent() -> Manifest:
+    return made("Agent", "helpdesk", spec={"role": "helpdesk"}, status={"conditions": []})
+
+
+def namespace() -> Manifest:
+    return made("Namespace", "default", metadata={"labels": {"team": "a"}}, spec={"finalizers": []})
+
+
+def ready(status: str, reason: str, message: str = "") -> dict[str, str]:
+    return {"type": "Ready", "status": status, "reason": reason, "message": message}
+
+
+TOLD = [
+    (change("status", "conditions", to=[ready("True", "Serving")]), True),
+    (change("status", "conditions", to=[ready("True", "ScaledToZero")]), True),
+    (change("status", "url", to="http://b/v1"), True),
+    (change("metadata", "generation", to=2), True),
+    (change("metadata", "deletionTimestamp", to="2026-01-01T00:00:00Z"), True),
+    (change("status", "conditions", to=[ready("Unknown", "WaitingForPods", "2 of 3 serve")]), False),
+    (change("status", "conditions", to=[ready("Unknown", "WaitingForPods"), {"type": "Stalled"}]), False),
+    (change("status", "replicas", to=7), False),
+    (change("metadata", "labels", to={"team": "b"}), False),
+]
+
+
+@pytest.mark.parametrize(("apply", "wakes"), TOLD, ids=[f"{case[0].__doc__}-{case[1]}" for case in TOLD])
+@pytest.mark.parametrize("make", [model_server, agent])
+def test_what_wakes_a_route_before_it(
+    make: Callable[[], Manifest], apply: Callable[[Manifest], None], wakes: bool
+) -> None:
+    """Its own status wakes nobody else, above all not the object itself, whose status is written by reconcile."""
+    stage = Stage()
+    before = make() | {"status": {"url": "http://a/v1", "conditions": [ready("Unknown", "WaitingForPods", "1 of 3")]}}
+    stage.references.set(ROUTE, {key_of(before)})
+    stage.event(before)
+    after = copy.deepcopy(before)
+    apply(after)
+    after["metadata"]["resourceVersion"] = "2"
+    assert (ROUTE in stage.event(after)) is wakes
+    after["metadata"]["resourceVersion"] = "3"
+    assert stage.event(after) == []
+
+
+def test_a_status_of_its_own_wakes_a_model_server_never() -> None:
+    stage = Stage()
+    stage.references.set(ROUTE, {PARENT})
+    assert stage.event(model_server()) == [ROUTE, PARENT]
+    after = model_server()
+    after["metadata"]["resourceVersion"] = "2"
+    after["status"] = {"conditions": [ready("True", "Serving")]}
+    assert stage.event(after) == [ROUTE]
+
+
+def test_what_a_route_refers_to_wakes_it_when_it_comes_changes_and_goes() -> None:
+    stage = Stage()
+    stage.references.set(ROUTE, {key_of(agent()), key_of(namespace())})
+    for make in (agent, namespace):
+        assert stage.event(make()) == [ROUTE]
+        assert stage.event(make(), deleted=True) == [ROUTE]
+    stage.event(namespace())
+    renamed = namespace()
+    renamed["metadata"] |= {"resourceVersion": "2", "labels": {"team": "b"}}
+    assert stage.event(renamed) == [ROUTE]
+
+
+def test_a_kind_that_comes_or_goes_wakes_who_asked_for_it() -> None:
+    stage = Stage()
+    stage.references.set(ROUTE, {served_key("HTTPRoute")})
+    stage.observer.served("HTTPRoute")
+    assert stage.woken() == [ROUTE]
+    stage.observer.served("InferencePool")
+    assert stage.woken() == []
+
+
+def test_the_pods_of_a_gateway_wake_its_route() -> None:
+    stage = Stage()
+    owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "chat-route", "uid": "s"}
+    labels = {AGENT_ROUTE_LABEL: "chat"}
+    gateway = made("Pod", "chat-route-0", metadata={"labels": labels, "ownerReferences": [owner]}, status={})
+    assert stage.event(gateway) == [ROUTE]
 
 
 def test_objects_of_nobody_wake_nobody() -> None:

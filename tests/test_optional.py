@@ -28,6 +28,7 @@ class Stage:
     def __init__(self) -> None:
         self.cluster, self.cache, self.gone = FakeCluster(), Cache(), list[Key]()
         self.cluster.absent_kinds = {KIND.name}
+        self.changed: list[str] = []
         self.watching = 0
         self.broken: Exception | None = None
         self.silent = False
@@ -36,6 +37,7 @@ class Stage:
             cluster=self.cluster,
             cache=self.cache,
             gone=self._drop,
+            changed=self.changed.append,
             watch=self._watch,
             interval=300,
             metrics=Metrics(),
@@ -114,6 +116,7 @@ def test_it_comes_goes_and_comes_again() -> None:
             assert (stage.cache.served, stage.watching) == (frozenset(), 0)
             assert stage.cache.count(KIND.name) == 0
             assert stage.gone.pop() == key_of(made)
+        assert stage.changed == 6 * [KIND.name], "told each time"
 
     scenario(steps)
 

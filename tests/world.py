@@ -7,11 +7,14 @@ from typing import Any
 from agentfleet.autoscale.controller import Controller
 from agentfleet.cache import Cache
 from agentfleet.metrics import Metrics
+from agentfleet.monitor.demand import Guests
 from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.scrape import Look, Target
 from agentfleet.monitor.watched import MakeController
 from agentfleet.objects import Key, Manifest
 from agentfleet.reconcile import Reconciler
+from agentfleet.reconcilers.base import KindReconciler, Surroundings
+from agentfleet.reconcilers.modelserver import ModelServers
 from agentfleet.references import References
 from agentfleet.settings import Settings
 from tests.builders import NAMESPACE, UID, manifest
@@ -54,21 +57,19 @@ class World:
             make_controller=self.make_controller,
             clock=self.seconds,
         )
-        self.reconcile = Reconciler(
-            cluster=self.cluster,
-            cache=self.cache,
-            references=self.references,
-            sidecars=self,
-            settings=self.settings,
-            metrics=self.metrics,
-            loop=self.loop,
-            now=lambda: self.now,
+        around = Surroundings(
+            self.cluster, self.cache, self.references, self.settings, self.metrics, now=lambda: self.now
         )
+        self.reconcile = Reconciler(around, self.kinds(around))
+
+    def kinds(self, around: Surroundings) -> dict[str, KindReconciler[Any]]:
+        """The kinds that this operator knows."""
+        return {"ModelServer": ModelServers(around, self, self.loop)}
 
     def seconds(self) -> float:
         return self.now.timestamp()
 
-    def set_demand_sources(self, sources: Mapping[str, str]) -> None:
+    def set_demand_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
         """Gateways are what tests put into `demand`."""
 
     async def look(self, targets: Sequence[Target], now: float) -> dict[Key, Look]:

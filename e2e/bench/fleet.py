@@ -12,10 +12,12 @@ from datetime import datetime
 
 from agentfleet.kubecluster import path_of
 from agentfleet.objects import FIELD_MANAGER, GROUP, KINDS, VERSION, Manifest, key_of
-from agentfleet.planning.health import assess, status_of
+from agentfleet.planning.health import assess
+from agentfleet.planning.interim import status_of
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import plan
 from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import ModelServerStatus
 from agentfleet.settings import Settings
 
 _UID = b"00000000-0000-4000-8000-000000000000"
@@ -64,7 +66,7 @@ def _member(namespace: str, name: str, now: datetime) -> Member:
     server = ModelServer.from_manifest(stored)
     settings = Settings()
     wanted = plan(server, Observed(), settings)
-    before = status_of({"status": _STATUS_BEFORE})
+    before = status_of(ModelServerStatus, {"status": _STATUS_BEFORE})
     status = assess(server, before, Observed(), wanted, settings, now).status.dump()
     kind = KINDS["ModelServer"]
     return Member(

@@ -119,6 +119,7 @@ VALUES: list[tuple[str, Any, Look, Any]] = [
     ("engines.llamaCppGpuImage", IMAGE, env("LLAMA_CPP_GPU_IMAGE"), IMAGE),
     ("engines.llamaCppRocmImage", IMAGE, env("LLAMA_CPP_ROCM_IMAGE"), IMAGE),
     ("engines.ollamaImage", IMAGE, env("OLLAMA_IMAGE"), IMAGE),
+    ("gateway.haproxyImage", IMAGE, env("HAPROXY_IMAGE"), IMAGE),
     ("engines.sidecarImage", IMAGE, env("SIDECAR_IMAGE"), IMAGE),
     ("engines.sidecarImagePullPolicy", "Never", env("SIDECAR_IMAGE_PULL_POLICY"), "Never"),
     ("policy.hostPathRoot", "/var/lib/models", env("HOST_PATH_ROOT"), "/var/lib/models"),

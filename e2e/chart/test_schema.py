@@ -27,6 +27,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("image.tag", "a:b", "at '/image/tag': 'a:b' does not match pattern"),
     ("engines.vllmImage", "", "at '/engines/vllmImage': '' does not match pattern"),
     ("engines.ollamaImage", "a b", "at '/engines/ollamaImage': 'a b' does not match pattern"),
+    ("gateway.haproxyImage", "a b", "at '/gateway/haproxyImage': 'a b' does not match pattern"),
     ("watch.namespaces", "a", "at '/watch/namespaces': got string, want array"),
     ("watch.namespaces", ["a,b"], "at '/watch/namespaces/0': 'a,b' does not match pattern"),
     ("watch.namespaces", ["a", "a"], "at '/watch/namespaces': items at 0 and 1 are equal"),

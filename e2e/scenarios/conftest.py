@@ -12,6 +12,7 @@ import pytest
 from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, layout, wait_until
 from e2e.cluster.shell import exclusive
 from e2e.scenarios import kube as api
+from e2e.scenarios import scripted
 from e2e.scenarios.kube import Kube
 from e2e.scenarios.operators import Operators, faults
 from e2e.scenarios.scenario import Scenario
@@ -84,7 +85,7 @@ def scenario(request: pytest.FixtureRequest, kube: Kube, operators: Operators) -
     wait_until(lambda: kube.get("ServiceAccount", "default", namespace) is not None, "a service account", timeout=30)
     operators.wait_ready()
     yield Scenario(kube, operators, folder, namespace)
-    kube.delete_all("ModelServer", namespace)
+    _remove(kube, namespace)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,11 +104,18 @@ def _sweep(kube: Kube) -> None:
     """Remove what scenarios have made. Pods first: a namespace that goes with pods in it waits out half their grace."""
     namespaces = _namespaces(kube)
     for name in namespaces:
-        kube.delete_all("ModelServer", name)
+        _remove(kube, name)
     _wait(lambda: [pod["metadata"]["name"] for name in namespaces for pod in kube.list("Pod", name)], "pods")
     for name in namespaces:
         kube.delete("Namespace", name)
     _wait(lambda: _namespaces(kube), "namespaces")
+
+
+def _remove(kube: Kube, namespace: str) -> None:
+    """Begin to remove what has pods. Gateways first: one that is going still asks for what its targets answer."""
+    kube.delete_all("AgentRoute", namespace)
+    kube.delete_all("ModelServer", namespace)
+    kube.delete_all("Deployment", namespace, labels=scripted.LABEL)
 
 
 def _namespaces(kube: Kube) -> list[str]:

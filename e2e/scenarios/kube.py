@@ -18,6 +18,7 @@ Manifest = dict[str, Any]
 """A Kubernetes object as plain data."""
 
 _RESOURCES = {
+    "AgentRoute": "/apis/agentfleet.dev/v1alpha1/agentroutes",
     "ConfigMap": "/api/v1/configmaps",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
     "Deployment": "/apis/apps/v1/deployments",
@@ -35,6 +36,7 @@ _RESOURCES = {
     "Secret": "/api/v1/secrets",
     "Service": "/api/v1/services",
     "ServiceAccount": "/api/v1/serviceaccounts",
+    "StatefulSet": "/apis/apps/v1/statefulsets",
 }
 _PATCHES = {
     "merge": "application/merge-patch+json",
@@ -94,9 +96,10 @@ class Kube:
         if response.status_code != 404:
             _content(response)
 
-    def delete_all(self, kind: str, namespace: str) -> None:
-        """Delete all objects of a kind in a namespace, in the background."""
-        _content(self._http.delete(path_of(kind, namespace)))
+    def delete_all(self, kind: str, namespace: str, *, labels: str = "") -> None:
+        """Delete all objects of a kind in a namespace, in the background; those alone that the labels select."""
+        query = {"labelSelector": labels} if labels else {}
+        _content(self._http.delete(path_of(kind, namespace), params=query))
 
     def text(self, path: str, **query: str) -> str:
         """What the API server answers as text: logs, and pods behind its proxy."""

@@ -120,6 +120,7 @@ class Scenario:
     def report(self) -> str:
         """The state of the namespace for humans: servers, pods, events, and the end of the operator's log."""
         parts = (
+            ("AgentRoutes", "get", "agentroutes", "-o", "yaml"),
             ("ModelServers", "get", "modelservers", "-o", "yaml"),
             ("Pods", "get", "pods", "-o", "wide"),
             ("Events", "get", "events", "--sort-by=.lastTimestamp"),

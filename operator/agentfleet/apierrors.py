@@ -38,6 +38,14 @@ class Expired(Transient):
 _SPECIFIC: dict[int, type[Transient]] = {404: NotFound, 409: Conflict, 410: Expired}
 
 
+def content_of(what: str, status: int, data: bytes) -> dict[str, Any]:
+    """An answer's content; raises its error where it is one."""
+    if status >= 400:
+        raise error_of(what, status, data)
+    content: dict[str, Any] = json.loads(data)
+    return content
+
+
 def error_of(what: str, status: int, data: bytes) -> Exception:
     """The error that stands for an answer of the API server; RuntimeError for what only a bug of ours can cause."""
     answer = _status(data)

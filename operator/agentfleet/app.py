@@ -2,7 +2,8 @@
 
     server ─ Lease gate ─ lead: kopf ─▶ Observer ─▶ Cache + WorkQueue ─▶ Reconciler ─▶ KubeCluster
                                 ├▶ Resync (warm-up gate, repair), OptionalWatch (kinds whose CRD may be absent)
-                                └▶ ScalingLoop ─▶ Scraper (pods, gateways); its advice goes to Reconciler
+                                ├▶ ScalingLoop ─▶ Scraper (pods, gateways); its advice goes to Reconciler
+                                └▶ Spending ─▶ Scraper (gateways): what was used of budgets
 
 A part that fails takes the process down with a non-zero exit code, and kubelet starts it anew. SIGTERM ends it
 cleanly: keys in work are finished, the Lease is handed on, exit code 0.
@@ -22,6 +23,7 @@ import httpx
 from agentfleet import logs
 from agentfleet.cache import Cache
 from agentfleet.errors import AgentfleetError
+from agentfleet.gateway.haproxy import render
 from agentfleet.handlers import build_registry, kopf_settings, watch
 from agentfleet.kubecluster import KubeCluster, connect
 from agentfleet.leader import LeaseGate, Terms
@@ -38,6 +40,10 @@ from agentfleet.objects import KINDS, Key, Kind
 from agentfleet.observe import Observer
 from agentfleet.optional import OptionalWatch
 from agentfleet.reconcile import Reconciler
+from agentfleet.reconcilers.agentroute import AgentRoutes
+from agentfleet.reconcilers.base import KindReconciler, Surroundings
+from agentfleet.reconcilers.modelserver import ModelServers
+from agentfleet.reconcilers.spending import Spending
 from agentfleet.references import References
 from agentfleet.resync import Resync
 from agentfleet.server import Health, LoopLag, Readiness, application, ended, serve, stuck_key
@@ -109,7 +115,9 @@ class Operator:
         self._stop = stop
         self.health = Health()
         self._kinds = tuple(
-            kind for kind in KINDS.values() if not kind.optional and (settings.watch_nodes or kind.name != "Node")
+            kind
+            for kind in KINDS.values()
+            if kind.watched and not kind.optional and (kind.namespaced or settings.watch_nodes)
         )
         cache = Cache()
         references = References()
@@ -125,16 +133,13 @@ class Operator:
             interval=settings.scaling_interval,
             budgets=settings.gpu_budgets,
         )
-        reconciler = Reconciler(
-            cluster=cluster,
-            cache=cache,
-            references=references,
-            sidecars=sidecars,
-            settings=settings,
-            metrics=metrics,
-            loop=self._loop,
-            now=lambda: datetime.now(UTC),
-        )
+        around = Surroundings(cluster, cache, references, settings, metrics, now=lambda: datetime.now(UTC))
+        kinds: dict[str, KindReconciler[Any]] = {
+            "ModelServer": ModelServers(around, sidecars, self._loop),
+            "AgentRoute": AgentRoutes(around, render),
+        }
+        reconciler = Reconciler(around, kinds)
+        self._spending = Spending(around, self._scraper)
         self._queue = WorkQueue(reconciler, workers=settings.workers, metrics=metrics)
         self._observer = Observer(cache=cache, references=references, enqueue=self._queue.add, metrics=metrics)
         self._resync = Resync(
@@ -152,6 +157,7 @@ class Operator:
                 cluster=cluster,
                 cache=cache,
                 gone=self._observer.gone,
+                changed=self._observer.served,
                 watch=lambda kind: self._watch_kinds([kind]),
                 interval=settings.resync_interval,
                 metrics=metrics,
@@ -175,7 +181,7 @@ class Operator:
             on_change=metrics.leader.set,
         )
         self._leading = False
-        metrics.watch_cache(KINDS, cache.count)
+        metrics.watch_cache((kind.name for kind in KINDS.values() if kind.watched), cache.count)
         metrics.registry.register(ScalingCollector(self._loop))
         metrics.registry.register(ObservationsCollector(self._loop.observations, FleetView(cache)))
         self.routes = samples_api.routes(self._loop.observations, lambda: self._leading, self._learnt)
@@ -248,6 +254,7 @@ class Operator:
             group.create_task(self._loop.run())
             group.create_task(self._loop.follow_gpus(self._gpus.read))
             group.create_task(self._loop.follow_usage(self._usage.read))
+            group.create_task(self._spending.run())
 
     def _learnt(self, key: Key) -> dict[str, Any] | None:
         capacity: dict[str, Any] | None = (self._cache.get(key) or {}).get("status", {}).get("capacity")

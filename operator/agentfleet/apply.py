@@ -9,10 +9,12 @@ from agentfleet.errors import AgentfleetError, Conflict, InvalidSpec, NotReady
 from agentfleet.manifests.merge import contains
 from agentfleet.manifests.names import APPLIED_ANNOTATION
 from agentfleet.metrics import Metrics
-from agentfleet.objects import MANAGED_BY, MODEL_SERVER_LABEL, Key, Manifest, key_of
+from agentfleet.objects import MANAGED_BY, PARENT_LABELS, Key, Manifest, key_of
 from agentfleet.planning.victims import marked
 
 logger = logging.getLogger(__name__)
+
+_STATEFUL_SET = "StatefulSet"
 
 _FOREIGN_RETRY = 30.0
 """Seconds between looks at a foreign object that has one of our names: such objects are not watched."""
@@ -83,8 +85,8 @@ def _is_current(live: Manifest, manifest: Manifest) -> bool:
     if applied != manifest["metadata"]["annotations"][APPLIED_ANNOTATION]:
         return False
     wish = copy.copy(manifest)
-    if "replicas" in wish.get("spec", {}):
-        # The number of pods is compared and written by scale().
+    if manifest["kind"] != _STATEFUL_SET and "replicas" in wish.get("spec", {}):
+        # The number of pods is compared and written by scale(); of gateways, which know each other, it is configured.
         wish["spec"] = {name: value for name, value in wish["spec"].items() if name != "replicas"}
     return contains(live, wish)
 
@@ -108,17 +110,18 @@ def _check_owner(key: Key, live: Manifest, manifest: Manifest) -> None:
             raise NotReady(
                 "WaitingForDeletion", f"{key.kind} {key.name} of a deleted namesake is still there", after=_GOING_RETRY
             )
-        raise InvalidSpec(
-            "NameConflict", f"{key.kind} {key.name} exists and is not this ModelServer's.", after=_FOREIGN_RETRY
-        )
+        raise _conflict(key, ours["kind"])
     if "deletionTimestamp" in live["metadata"]:
         raise NotReady("WaitingForDeletion", f"{key.kind} {key.name} is being deleted", after=_GOING_RETRY)
 
 
 def _check_labels(key: Key, live: Manifest, manifest: Manifest) -> None:
-    """A child without owner, which outlives its ModelServer, is known by its labels."""
-    labels = live["metadata"].get("labels", {})
-    if any(labels.get(name) != manifest["metadata"]["labels"][name] for name in (MANAGED_BY, MODEL_SERVER_LABEL)):
-        raise InvalidSpec(
-            "NameConflict", f"{key.kind} {key.name} exists and is not this ModelServer's.", after=_FOREIGN_RETRY
-        )
+    """A child without owner, which outlives its parent, is known by its labels."""
+    labels, wanted = live["metadata"].get("labels", {}), manifest["metadata"]["labels"]
+    ours = [label for label in (MANAGED_BY, *PARENT_LABELS) if label in wanted]
+    if any(labels.get(label) != wanted[label] for label in ours):
+        raise _conflict(key, next(PARENT_LABELS[label] for label in ours if label in PARENT_LABELS))
+
+
+def _conflict(key: Key, parent: str) -> InvalidSpec:
+    return InvalidSpec("NameConflict", f"{key.kind} {key.name} exists and is not this {parent}'s.", _FOREIGN_RETRY)

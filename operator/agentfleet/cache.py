@@ -6,7 +6,7 @@ times its JSON, so each entry is one bytes object, parsed when it is asked for.
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from agentfleet.objects import DELETION_COST, DEMAND_SOURCE_LABEL, GROUP, KINDS, Key, Manifest, key_of, parent_of
@@ -52,7 +52,7 @@ def _essential_metadata(manifest: Manifest) -> Manifest:
 
 
 def _whole(manifest: Manifest) -> Manifest:
-    rest = _pick(manifest, "apiVersion", "kind", "spec", "data", "binaryData", "status")
+    rest = _pick(manifest, "apiVersion", "kind", "spec", "data", "binaryData", "immutable", "status")
     return {**rest, "metadata": _full_metadata(manifest)}
 
 
@@ -99,6 +99,11 @@ def _node(manifest: Manifest) -> Manifest:
     }
 
 
+def _namespace(manifest: Manifest) -> Manifest:
+    """Its labels, which say whose objects may refer to ours."""
+    return {**_pick(manifest, "apiVersion", "kind"), "metadata": _essential_metadata(manifest)}
+
+
 def _claim(manifest: Manifest) -> Manifest:
     return {
         **_pick(manifest, "apiVersion", "kind"),
@@ -127,6 +132,7 @@ _SLIM: dict[str, Callable[[Manifest], Manifest]] = {
     "PodDisruptionBudget": _wish,
     "Pod": _pod,
     "Node": _node,
+    "Namespace": _namespace,
     "PersistentVolumeClaim": _claim,
     "HorizontalPodAutoscaler": _autoscaler,
     "ScaledObject": _autoscaler,
@@ -218,6 +224,12 @@ class Cache:
     def demand_sources(self) -> list[Manifest]:
         """Pods of gateways that count requests, sorted by name."""
         return [_unpack(self._entries["Pod"][key]) for key in sorted(self._sources)]
+
+    def namespace_labels(self, name: str) -> Mapping[str, str]:
+        """Labels of a namespace; none where namespaces are not watched."""
+        found = self.get(Key("Namespace", "", name))
+        labels: Mapping[str, str] = found["metadata"].get("labels", {}) if found else {}
+        return labels
 
     def keys(self, kind: str) -> list[Key]:
         """All known keys of a kind, sorted."""

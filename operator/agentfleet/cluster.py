@@ -1,6 +1,6 @@
 """The one door to the API server: a Protocol for the rest of the operator, and KubeCluster, which implements it.
 
-All writes but one are server-side apply with one field manager; nothing here decides what to write.
+Nearly all writes are server-side apply with one field manager; nothing here decides what to write.
 """
 
 from collections.abc import Mapping
@@ -41,6 +41,9 @@ class Cluster(Protocol):
         Without force a field of another manager is a Conflict: the first apply of a name that we have never seen
         is made so, and an object that is not ours is never taken over.
         """
+
+    async def create(self, manifest: Manifest) -> bool:
+        """Create an object that is only ever made, never read or changed; False where one of its name is there."""
 
     async def apply_status(self, manifest: Manifest) -> Manifest | None:
         """Server-side apply the status sub-resource; None where the object is gone."""

@@ -4,7 +4,6 @@ The library gives configuration, authentication and TLS; its generated models an
 (they cost two to three times the CPU of a call). Errors leave as those of errors.py. It decides nothing.
 """
 
-import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -13,7 +12,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_incluster_config, load_kube_config
 
-from agentfleet.apierrors import Expired, NotFound, error_of
+from agentfleet.apierrors import Expired, NotFound, content_of
 from agentfleet.cluster import Listed, Listing
 from agentfleet.errors import Conflict, InvalidSpec, Transient
 from agentfleet.metrics import Metrics
@@ -32,7 +31,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5)
 _LISTING_ATTEMPTS = 3
 _ON_NODES = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
-_LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases")
+_LEASE, _EVENT = Kind("Lease", "coordination.k8s.io", "v1", "leases"), Kind("Event", "", "v1", "events")
 
 
 async def connect(*, connections: int) -> ApiClient:
@@ -77,6 +76,15 @@ class KubeCluster:
         key = key_of(manifest)
         path = path_of(KINDS[key.kind], key.namespace, key.name)
         return await self._write("apply", key.kind, "PATCH", path, manifest, query=_apply(force=force))
+
+    async def create(self, manifest: Manifest) -> bool:
+        """POST, which needs no permission to change what is there."""
+        key = key_of(manifest)
+        try:
+            await self._write("create", key.kind, "POST", path_of(KINDS[key.kind], key.namespace), manifest)
+        except Conflict:
+            return False
+        return True
 
     async def apply_status(self, manifest: Manifest) -> Manifest | None:
         """Server-side apply of the status sub-resource."""
@@ -171,8 +179,7 @@ class KubeCluster:
 
     async def post_event(self, manifest: Manifest) -> None:
         """Create one Event."""
-        path = f"/api/v1/namespaces/{manifest['metadata']['namespace']}/events"
-        await self._write("create", "Event", "POST", path, manifest)
+        await self._write("create", _EVENT.name, "POST", path_of(_EVENT, manifest["metadata"]["namespace"]), manifest)
 
     async def _list_scope(self, kind: Kind, namespace: str) -> Listing:
         for _ in range(_LISTING_ATTEMPTS - 1):
@@ -227,7 +234,7 @@ class KubeCluster:
         query: Mapping[str, str] | None = None,
     ) -> Manifest:
         """One call to the API server; its answer as a dict, or an error of errors.py."""
-        return _answer(method, path, *await self._call(method, path, body, accept, query))
+        return content_of(f"{method} {path}", *await self._call(method, path, body, accept, query))
 
     async def _write(
         self,
@@ -247,7 +254,7 @@ class KubeCluster:
             writes.labels(verb, kind, "unreachable").inc()
             raise
         writes.labels(verb, kind, "ok" if status < 400 else str(status)).inc()
-        return _answer(method, path, status, data)
+        return content_of(f"{method} {path}", status, data)
 
     async def _call(
         self,
@@ -275,13 +282,6 @@ class KubeCluster:
             raise Transient(f"{method} {path}: no answer within {_TIMEOUT.total:.0f} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Transient(f"{method} {path}: {error}") from error
-
-
-def _answer(method: str, path: str, status: int, data: bytes) -> Manifest:
-    if status >= 400:
-        raise error_of(f"{method} {path}", status, data)
-    answer: Manifest = json.loads(data)
-    return answer
 
 
 def _listed(kind: Kind, metadata: Mapping[str, Any]) -> Listed:

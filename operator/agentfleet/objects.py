@@ -17,6 +17,9 @@ MANAGED_BY = "app.kubernetes.io/managed-by"
 MODEL_SERVER_LABEL = "agentfleet.dev/modelserver"
 """Label on every child of a ModelServer, engine pods included; its value is the ModelServer's name."""
 
+AGENT_ROUTE_LABEL = "agentfleet.dev/agentroute"
+"""Label on every child of an AgentRoute, gateway pods included; its value is the AgentRoute's name."""
+
 LOADER_LABEL = "agentfleet.dev/loader-for"
 """Label on pods of a ModelServer's Jobs, instead of MODEL_SERVER_LABEL: Services, status.selector and counts must never
 take them for engine pods. Its value is the ModelServer's name."""
@@ -48,6 +51,8 @@ class Kind:
     """True where only objects with our MANAGED_BY label are watched."""
     optional: bool = False
     """True where its CRD may be absent: it is watched only while it is served (optional.py)."""
+    watched: bool = True
+    """False for what is only ever made, and never seen."""
 
     @property
     def api_version(self) -> str:
@@ -58,25 +63,35 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         Kind("ModelServer", GROUP, VERSION, "modelservers"),
+        Kind("AgentRoute", GROUP, VERSION, "agentroutes"),
+        Kind("Agent", GROUP, VERSION, "agents", optional=True),
         Kind("Deployment", "apps", "v1", "deployments", managed_only=True),
         Kind("DaemonSet", "apps", "v1", "daemonsets", managed_only=True),
+        Kind("StatefulSet", "apps", "v1", "statefulsets", managed_only=True),
         Kind("LeaderWorkerSet", "leaderworkerset.x-k8s.io", "v1", "leaderworkersets", managed_only=True, optional=True),
         Kind("Job", "batch", "v1", "jobs", managed_only=True),
         Kind("Service", "", "v1", "services", managed_only=True),
         Kind("ConfigMap", "", "v1", "configmaps", managed_only=True),
         Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", managed_only=True),
         Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", managed_only=True),
+        Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", managed_only=True, optional=True),
+        Kind("InferencePool", "inference.networking.k8s.io", "v1", "inferencepools", managed_only=True, optional=True),
         Kind("Pod", "", "v1", "pods", managed_only=True),
         Kind("PersistentVolumeClaim", "", "v1", "persistentvolumeclaims"),
         Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
         Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects", optional=True),
         Kind("Node", "", "v1", "nodes", namespaced=False),
+        Kind("Namespace", "", "v1", "namespaces", namespaced=False),
+        Kind("Secret", "", "v1", "secrets", watched=False),
     )
 }
-"""Everything that is watched, by kind. The first is what users write; the rest is what reconcile has to see."""
+"""Everything that is watched or made, by kind. The first are what users write; the rest is what reconcile looks at."""
 
-PARENTS = ("ModelServer",)
+PARENTS = ("ModelServer", "AgentRoute")
 """The kinds that reconcile works on."""
+
+PARENT_LABELS = {MODEL_SERVER_LABEL: "ModelServer", LOADER_LABEL: "ModelServer", AGENT_ROUTE_LABEL: "AgentRoute"}
+"""Label on children → the kind of the parent that it names."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -115,8 +130,8 @@ def parent_of(manifest: Manifest) -> Key | None:
         if owner.get("kind") in PARENTS and owner.get("apiVersion", "").startswith(GROUP + "/"):
             return Key(owner["kind"], namespace, owner["name"])
     labels = metadata.get("labels", {})
-    name = labels.get(MODEL_SERVER_LABEL) or labels.get(LOADER_LABEL)
-    return Key("ModelServer", namespace, name) if name else None
+    named = (Key(kind, namespace, labels[label]) for label, kind in PARENT_LABELS.items() if labels.get(label))
+    return next(named, None)
 
 
 def _scaled_by(autoscaler: Manifest, namespace: str) -> Key | None:

@@ -6,32 +6,48 @@ the cache also learns from answers to our writes, and those may hold a foreign c
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.cache import Cache, pack, slim
 from agentfleet.metrics import Metrics
-from agentfleet.objects import GROUP, PARENTS, Key, Kind, Manifest, key_of, parent_of
-from agentfleet.references import References
+from agentfleet.objects import GROUP, KINDS, PARENTS, Key, Kind, Manifest, key_of, parent_of
+from agentfleet.references import References, served_key
+from agentfleet.resources.conditions import READY
 
 
 def relevant(manifest: Manifest) -> Manifest:
-    """What of an object wakes its parents when it changes.
+    """What of an object wakes its parents, and itself where it is one, when it changes.
 
-    Of a parent kind only what its user changes, never status; of others all that reconcile reads.
+    Of agentfleet's own kinds only what their user changes, never status; of others all that reconcile reads.
     """
     metadata = manifest["metadata"]
-    if manifest["kind"] in PARENTS:
+    if _is_ours(manifest):
         return {
             "uid": metadata["uid"],
             "generation": metadata.get("generation"),
             "deletionTimestamp": metadata.get("deletionTimestamp"),
-            "annotations": _ours(metadata.get("annotations", {})),
+            "annotations": _annotations(metadata.get("annotations", {})),
         }
     kept = slim(manifest)
     return {**kept, "metadata": {name: value for name, value in kept["metadata"].items() if name != "resourceVersion"}}
 
 
-def _ours(annotations: dict[str, Any]) -> dict[str, Any]:
+def told(manifest: Manifest) -> Manifest:
+    """What of one of agentfleet's own kinds wakes those that refer to it, beside that: whether it serves, and where."""
+    status = manifest.get("status") or {}
+    ready = [condition for condition in status.get("conditions") or () if condition.get("type") == READY]
+    return {
+        "url": status.get("url"),
+        "ready": [(condition.get("status"), condition.get("reason")) for condition in ready],
+    }
+
+
+def _is_ours(manifest: Manifest) -> bool:
+    return KINDS[manifest["kind"]].group == GROUP
+
+
+def _annotations(annotations: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in annotations.items() if name.startswith(GROUP + "/")}
 
 
@@ -51,7 +67,7 @@ class Observer:
         self._enqueue = enqueue
         self._metrics = metrics
         self._seen: list[Callable[[Key, bool], None]] = []
-        self._fingerprints: dict[Key, tuple[str, int]] = {}
+        self._fingerprints: dict[Key, _Fingerprint] = {}
 
     def subscribe(self, seen: Callable[[Key, bool], None]) -> None:
         """Tell `seen(key, initial)` of every event, after the cache; `initial` where it came by a listing."""
@@ -64,8 +80,7 @@ class Observer:
         self._metrics.watch_events.labels(kind.name).inc()
         former = self._cache.parent(key)
         self._cache.observe(manifest, deleted=deleted)
-        if self._is_news(key, manifest, deleted=deleted):
-            self._wake(key, former, parent_of(manifest))
+        self._notice(key, manifest, former, deleted=deleted)
         for seen in self._seen:
             seen(key, initial)
 
@@ -76,16 +91,23 @@ class Observer:
         self._fingerprints.pop(key, None)
         self._wake(key, former)
 
-    def _is_news(self, key: Key, manifest: Manifest, *, deleted: bool) -> bool:
-        uid = manifest["metadata"]["uid"]
-        known = self._fingerprints.get(key)
+    def served(self, kind: str) -> None:
+        """An optional kind is served from now on, or is not any more."""
+        for parent in self._references.parents(served_key(kind)):
+            self._enqueue(parent)
+
+    def _notice(self, key: Key, manifest: Manifest, former: Key | None, *, deleted: bool) -> None:
+        known, seen = self._fingerprints.get(key), _fingerprint(manifest)
         if deleted:
-            if known is not None and known[0] == uid:
+            if known is not None and known.uid == seen.uid:
                 del self._fingerprints[key]
-            return True
-        fingerprint = (uid, hash(pack(relevant(manifest))))
-        self._fingerprints[key] = fingerprint
-        return fingerprint != known
+        else:
+            self._fingerprints[key] = seen
+        if deleted or known is None or (known.uid, known.own) != (seen.uid, seen.own):
+            self._wake(key, former, parent_of(manifest))
+        elif known.told != seen.told:
+            for parent in self._references.parents(key):
+                self._enqueue(parent)
 
     def _wake(self, key: Key, *parents: Key | None) -> None:
         concerned = {parent for parent in parents if parent is not None}
@@ -94,3 +116,19 @@ class Observer:
         concerned.update(self._references.parents(key))
         for parent in sorted(concerned):
             self._enqueue(parent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fingerprint:
+    """What the watch showed last of one object, in hashes."""
+
+    uid: str
+    own: int
+    """Of what wakes its parents and itself."""
+    told: int
+    """Of what wakes those that refer to it."""
+
+
+def _fingerprint(manifest: Manifest) -> _Fingerprint:
+    own = hash(pack(relevant(manifest)))
+    return _Fingerprint(manifest["metadata"]["uid"], own, hash(pack(told(manifest))) if _is_ours(manifest) else own)

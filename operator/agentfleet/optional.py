@@ -41,15 +41,18 @@ class OptionalWatch:
         cluster: Cluster,
         cache: Cache,
         gone: Callable[[Key], None],
+        changed: Callable[[str], None],
         watch: Callable[[Kind], Awaitable[None]],
         interval: float,
         metrics: Metrics,
     ) -> None:
-        """`watch` passes events of the kind on for ever; `gone` and `interval` are those of Resync."""
+        """`watch` passes events of the kind on for ever; `changed` is told when the kind comes and when it goes; `gone`
+        and `interval` are those of Resync."""
         self.kind = kind
         self._cluster = cluster
         self._cache = cache
         self._gone = gone
+        self._changed = changed
         self._watch = watch
         self._interval = interval
         self._metrics = metrics
@@ -107,6 +110,7 @@ class OptionalWatch:
         self._cache.withdraw(self.kind.name)
         for key in self._cache.keys(self.kind.name):
             self._gone(key)
+        self._changed(self.kind.name)
 
     async def _follow(self, resync: Resync) -> None:
         await resync.expect()
@@ -115,6 +119,7 @@ class OptionalWatch:
     async def _warm_up(self, resync: Resync) -> None:
         await resync.warm_up()
         self._cache.serve(self.kind.name)
+        self._changed(self.kind.name)
         self._settled.set()
 
     async def _until_gone(self) -> None:

@@ -11,6 +11,11 @@ ANY_NODE = Key("Node", "", "*")
 """Refers to all Nodes: for placement, which has to look at every one."""
 
 
+def served_key(kind: str) -> Key:
+    """Refers to whether an optional kind is served."""
+    return Key("CustomResourceDefinition", "", kind)
+
+
 class References:
     """Both directions of "refers to"."""
 

@@ -62,7 +62,8 @@ class Settings(BaseModel):
     """Namespaces to serve; empty is the whole cluster."""
 
     watch_nodes: bool = True
-    """Nodes are cluster-scoped: off where the operator may read its namespaces. Placement then goes unexplained."""
+    """Nodes and Namespaces are cluster-scoped: off where the operator may read nothing but its namespaces. Placement
+    then goes unexplained, and allowedNamespaces by labels lets nobody refer to an object."""
 
     leader_election: bool = True
     """Off only where a single replica is certain, such as a run from a shell."""
@@ -92,7 +93,7 @@ class Settings(BaseModel):
     """How often the cache is compared with a listing, to drop objects whose deletion an outage hid."""
 
     sidecar_image: str = "agentfleet/operator:latest"
-    """Image of the sidecar and the loader in engine pods: the operator's own."""
+    """Image of the sidecar and the loader in engine pods, and of the decider in gateways: the operator's own."""
 
     sidecar_image_pull_policy: str = "IfNotPresent"
     """Pull policy of that image."""
@@ -111,6 +112,9 @@ class Settings(BaseModel):
 
     ollama_image: str = "ollama/ollama:0.33.0"
     """Engine image of ModelServers with engine Ollama that name none."""
+
+    haproxy_image: str = "docker.io/library/haproxy:3.4"
+    """HAProxy's image, 3.2 or newer, for the gateways of AgentRoutes that name none."""
 
     cluster_domain: str = "cluster.local"
     """DNS domain of the cluster, for status.url."""

@@ -1,37 +1,41 @@
 """Writes status, and Events about it: at once for a decision or a changed condition, rarely for mere wording."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic
 
 from agentfleet.cache import Cache
 from agentfleet.cluster import Cluster
 from agentfleet.errors import AgentfleetError
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.announcements import event_of, events
+from agentfleet.planning.interim import Status
+from agentfleet.resources.agentroute_status import AgentRouteStatus
 from agentfleet.resources.modelserver_status import ModelServerStatus
 
 logger = logging.getLogger(__name__)
 
 
-class StatusWriter:
-    """Remembers when each object's status was last written, to hold to the interval."""
+class StatusWriter(Generic[Status]):
+    """For the objects of one kind. Remembers when each one's status was last written, to hold to the interval."""
 
-    def __init__(self, cluster: Cluster, cache: Cache, interval: float) -> None:
+    def __init__(
+        self, cluster: Cluster, cache: Cache, interval: float, decisions: Callable[[Status], dict[str, Any]]
+    ) -> None:
+        """`decisions` is a status without wording and live numbers: what is worth a write at once."""
         self._cluster = cluster
         self._cache = cache
         self._interval = interval
+        self._decisions = decisions
         self._written: dict[Key, datetime] = {}
 
-    async def write(
-        self, parent: Manifest, before: ModelServerStatus, after: ModelServerStatus, now: datetime
-    ) -> float | None:
+    async def write(self, parent: Manifest, before: Status, after: Status, now: datetime) -> float | None:
         """Write `after` where it says something new; returns the seconds until a put-off wording is due."""
         key = key_of(parent)
         if after == before:
             return None
-        if _decisions(after) == _decisions(before):
+        if self._decisions(after) == self._decisions(before):
             # After a restart the interval starts anew: a restart alone is no reason to write.
             since = (now - self._written.setdefault(key, now)).total_seconds()
             if since < self._interval:
@@ -65,11 +69,9 @@ class StatusWriter:
             logger.warning("event %s could not be posted: %s", event["reason"], error)
 
 
-def _decisions(status: ModelServerStatus) -> dict[str, Any]:
-    """Status without wording and live numbers: they differ from look to look without anything having happened."""
-    data = status.dump()
-    for item in (*data.get("conditions", ()), *data.get("models", ())):
-        item.pop("message", None)
+def model_server_decisions(status: ModelServerStatus) -> dict[str, Any]:
+    """Status of a ModelServer without what differs from look to look without anything having happened."""
+    data = _without_messages(status.dump(), "conditions", "models")
     data.get("plan", {}).pop("explanation", None)
     for name in ("capacity", "gpu", "report"):
         data.pop(name, None)
@@ -77,4 +79,16 @@ def _decisions(status: ModelServerStatus) -> dict[str, Any]:
     scaling.pop("suggestedMinReplicas", None)
     if scaling.get("decision", {}).get("state") == "Holding":
         del scaling["decision"]
+    return data
+
+
+def agent_route_decisions(status: AgentRouteStatus) -> dict[str, Any]:
+    """The same of an AgentRoute."""
+    return _without_messages(status.dump(), "conditions", "targets", "parents")
+
+
+def _without_messages(data: dict[str, Any], *lists: str) -> dict[str, Any]:
+    for name in lists:
+        for item in data.get(name, ()):
+            item.pop("message", None)
     return data

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentfleet.autoscale.samples import DemandSample
-from agentfleet.monitor.demand import Demand, sources_of
+from agentfleet.monitor.demand import Demand, guests, sources_of
 from agentfleet.objects import Key
+from agentfleet.resources.modelserver import AllowedNamespaces
 
 CHAT = Key("ModelServer", "team-a", "chat")
 OTHER = Key("ModelServer", "team-a", "other")
@@ -22,7 +23,7 @@ def page(requests: float, waiting: float = 0, in_flight: float | None = None, ke
 
 def demand(**sources: str) -> Demand:
     found = Demand()
-    found.set_sources(sources)
+    found.set_sources(sources, {})
     return found
 
 
@@ -107,7 +108,40 @@ def test_a_gateway_speaks_for_its_own_namespace() -> None:
     found = demand(evil="team-b")
     found.take("evil", page(1, 99))
     assert found.sample(CHAT, 0.0) == (None, 0)
-    assert found.addresses(["team-a"]) == []
+    assert found.addresses([CHAT]) == []
+
+
+def test_a_gateway_of_a_namespace_that_is_let_in_speaks_for_what_it_names() -> None:
+    found = Demand()
+    sources, let_in = {"own": "team-a", "guest": "team-b"}, {("team-a", "chat"): frozenset({"team-b"})}
+    found.set_sources(sources, let_in)
+    assert found.addresses([CHAT]) == ["own", "guest"]
+    assert found.addresses([OTHER]) == ["own"]
+    assert found.sample(CHAT, 0.0) == (None, 1), "what a guest stands before is not known until it says so"
+    found.take("own", page(1))
+    found.take("guest", page(100, 7) + page(50, 7, key=OTHER))
+    found.take("guest", page(103, 7) + page(60, 7, key=OTHER))
+    sample, sources_of_chat = found.sample(CHAT, 0.0)
+    assert sample is not None
+    assert (sample.arrived, sample.waiting, sources_of_chat) == (3, 7, 2)
+    assert found.sample(OTHER, 0.0) == (None, 0)
+    found.set_sources(sources, {})
+    found.take("guest", page(200, 7))
+    assert arrived(found) == 3, "let in no more: nothing is added, and nothing taken back"
+
+
+ALL, SAME = {"from": "All"}, {"from": "Same"}
+STAFF = {"from": "Selector", "selector": {"matchLabels": {"team": "staff"}}}
+ANY = {"from": "Selector", "selector": {"matchLabels": {}}}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "names"), [(None, ""), (SAME, ""), (ALL, "ab"), (STAFF, "a"), (ANY, "ab")], ids=str
+)
+def test_who_is_let_in(allowed: dict[str, Any] | None, names: str) -> None:
+    labels = {"a": {"team": "staff"}}
+    read = AllowedNamespaces.model_validate(allowed) if allowed else None
+    assert guests(read, "ab", lambda name: labels.get(name, {})) == frozenset(names)
 
 
 def test_other_labels_add_up() -> None:
@@ -126,14 +160,14 @@ def test_gateways_come_and_go() -> None:
     found = demand(a="team-a")
     found.take("a", page(10))
     found.take("a", page(15))
-    found.set_sources({"a": "team-a", "b": "team-a"})
+    found.set_sources({"a": "team-a", "b": "team-a"}, {})
     found.take("b", page(7000))
     assert arrived(found) == 5, "a gateway that is labelled later brings no flood"
-    found.set_sources({"b": "team-a"})
+    found.set_sources({"b": "team-a"}, {})
     found.take("a", page(99))
     found.take("b", page(7001))
     assert arrived(found) == 6
-    found.set_sources({"b": "team-c"})
+    found.set_sources({"b": "team-c"}, {})
     assert found.sample(CHAT, 0.0) == (None, 0)
 
 

@@ -12,6 +12,7 @@ from agentfleet.autoscale.decision import Goal, Health, Learnt, Situation
 from agentfleet.autoscale.samples import DemandSample, EngineSample, GpuSample, Tick, UsageSample
 from agentfleet.cache import Cache
 from agentfleet.metrics import Metrics
+from agentfleet.monitor.demand import Guests
 from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.scaling_metrics import ScalingCollector
 from agentfleet.monitor.scrape import Look, Target
@@ -31,6 +32,7 @@ class Bench:
         self.looks: dict[Key, Look] = {}
         self.targets: list[list[Target]] = []
         self.sources: Mapping[str, str] = {}
+        self.guests: Guests = {}
         self.looked_thrice = asyncio.Event()
         self.woken: list[tuple[Key, float]] = []
         self.version = 0
@@ -46,8 +48,8 @@ class Bench:
             clock=lambda: self.now,
         )
 
-    def set_demand_sources(self, sources: Mapping[str, str]) -> None:
-        self.sources = sources
+    def set_demand_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
+        self.sources, self.guests = sources, guests
 
     async def look(self, targets: Sequence[Target], now: float) -> dict[Key, Look]:
         self.targets.append(list(targets))
@@ -139,6 +141,20 @@ async def test_gateways_are_found_among_pods(bench: Bench) -> None:
     bench.cache.drop(Key("Pod", "demo", "gateway"))
     await bench.tick()
     assert bench.sources == {}
+
+
+async def test_gateways_of_namespaces_that_are_let_in_are_told_from_others(bench: Bench) -> None:
+    staff = {"from": "Selector", "selector": {"matchLabels": {"team": "staff"}}}
+    bench.stands(spec=server("LlamaCpp", "phi", allowedNamespaces=staff).spec)
+    bench.stands("own")
+    labels = {MANAGED_BY: "agentfleet", "agentfleet.dev/demand-source": "9000"}
+    for number, (name, team) in enumerate((("staff", "staff"), ("guests", "guests"))):
+        bench.put({"kind": "Namespace", "metadata": {"name": name, "labels": {"team": team}}})
+        metadata = {"name": "gateway", "namespace": name, "labels": labels}
+        status = {"phase": "Running", "podIP": f"10.0.0.{number}"}
+        bench.put({"kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
+    await bench.tick()
+    assert bench.guests == {("demo", "phi"): frozenset({"staff"})}
 
 
 async def test_reconcile_is_woken_for_news_and_only_once(bench: Bench) -> None:

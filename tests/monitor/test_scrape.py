@@ -148,12 +148,20 @@ async def test_a_look_ends_though_many_are_silent(pods: Pods, monkeypatch: pytes
     assert set(seen[-1][CODE][0]) == {"r0"}
 
 
+async def test_a_page_of_each_gateway_that_answers(pods: Pods) -> None:
+    pods.answers = {"127.0.0.8": "{}", "127.0.0.9": 500, "127.0.0.10": 0.05}
+    addresses = [f"127.0.0.{number}:{pods.port}" for number in (8, 9, 10)]
+    async with scraper(pods, timeout=0.2) as scraping:
+        assert await scraping.pages(addresses, "/budgets") == {addresses[0]: "{}"}
+    assert {path for _, path, _ in pods.asked} == {"/budgets"}
+
+
 async def test_gateways_are_asked_too(pods: Pods) -> None:
     labels = '{namespace="team-a",model_server="chat"}'
     page = f"agentfleet_demand_requests_total{labels} 5\nagentfleet_demand_waiting{labels} 2\n"
     pods.answers = {"127.0.0.8": page, "127.0.0.9": 500}
     async with scraper(pods) as scraping:
-        scraping.set_demand_sources({f"127.0.0.{n}:{pods.port}": "team-a" for n in (8, 9)})
+        scraping.set_demand_sources({f"127.0.0.{n}:{pods.port}": "team-a" for n in (8, 9)}, {})
         engines, demand, sources = (await scraping.look([target(CHAT, [])], NOW))[CHAT]
         assert (engines, sources) == ({}, 2)
         assert demand is not None

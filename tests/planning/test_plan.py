@@ -1,6 +1,7 @@
 """What a plan does with each kind of workload, with nodes that are full, and with nodes that are gone."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.names import STRATEGY_ANNOTATION
 from agentfleet.objects import Key, Manifest, key_of
+from agentfleet.planning.health import assess
 from agentfleet.planning.nodes import NodeView
 from agentfleet.planning.observed import Observed, gather
 from agentfleet.planning.plan import Plan, asks_for_nodes, plan
 from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver_status import ModelServerStatus
 from agentfleet.settings import Settings
 from tests.builders import NAMESPACE, UID, server
 
@@ -323,3 +326,29 @@ def test_kept_claims_count_without_owner_and_foreign_ones_do_not() -> None:
     ]
     found = gather(lambda kind: claims if kind == "PersistentVolumeClaim" else [], UID)
     assert [each["metadata"]["name"] for each in found.claims] == ["owned", "kept"]
+
+
+def test_an_inference_pool_comes_after_the_pods_and_goes_when_it_is_not_asked_for() -> None:
+    fleet = Fleet()
+    fleet.served |= {"InferencePool"}
+    asked = server(expose={"inferencePool": True})
+    assert fleet.step(asked).apply[-1]["kind"] == "InferencePool"
+    assert [key.kind for key, _ in fleet.step(server()).delete] == ["InferencePool"]
+    fleet.served = frozenset()
+    assert "InferencePool" not in {manifest["kind"] for manifest in fleet.step(asked).apply}
+
+
+@pytest.mark.parametrize(
+    ("served", "expected", "after"),
+    [({"InferencePool"}, ("True", "InferencePoolMade"), None), (set(), ("False", "InferencePoolMissing"), 60)],
+)
+def test_status_says_whether_gateways_find_the_pods(
+    served: set[str], expected: tuple[str, str], after: float | None
+) -> None:
+    fleet = Fleet()
+    fleet.served |= served
+    asked = server(expose={"inferencePool": True}, replicas=0)
+    wanted = fleet.step(asked)
+    found = assess(asked, ModelServerStatus(), fleet.observed(), wanted, SETTINGS, datetime(2026, 11, 21, tzinfo=UTC))
+    assert [(c.status, c.reason) for c in found.status.conditions if c.type == "Exposed"] == [expected]
+    assert found.after == after

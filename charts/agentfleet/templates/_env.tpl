@@ -25,6 +25,7 @@
   "LLAMA_CPP_GPU_IMAGE" .Values.engines.llamaCppGpuImage
   "LLAMA_CPP_ROCM_IMAGE" .Values.engines.llamaCppRocmImage
   "OLLAMA_IMAGE" .Values.engines.ollamaImage
+  "HAPROXY_IMAGE" .Values.gateway.haproxyImage
   "SIDECAR_IMAGE" (default (include "agentfleet.image" .) .Values.engines.sidecarImage)
   "SIDECAR_IMAGE_PULL_POLICY" (default .Values.image.pullPolicy .Values.engines.sidecarImagePullPolicy)
   "HOST_PATH_ROOT" .Values.policy.hostPathRoot

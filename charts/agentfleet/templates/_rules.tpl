@@ -1,16 +1,17 @@
 {{/*
-What the operator does in a namespace that it serves: exactly the verbs that it uses. No Secrets: pods mount their own.
+What the operator does in a namespace that it serves: exactly the verbs that it uses. Secrets are mounted by pods, and
+never read here; one is made in each namespace with gateways, the key that they sign callers' identities with.
 `create` stands beside `patch` because server-side apply creates what is not there yet.
 */}}
 {{- define "agentfleet.rules" -}}
 - apiGroups: [agentfleet.dev]
-  resources: [modelservers]
+  resources: [modelservers, agentroutes, agents]
   verbs: [get, list, watch]
 - apiGroups: [agentfleet.dev]
-  resources: [modelservers/status]
+  resources: [modelservers/status, agentroutes/status]
   verbs: [patch]
 - apiGroups: [apps]
-  resources: [deployments, daemonsets]
+  resources: [deployments, daemonsets, statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [leaderworkerset.x-k8s.io] # its CRD may be absent
   resources: [leaderworkersets]
@@ -30,6 +31,15 @@ What the operator does in a namespace that it serves: exactly the verbs that it 
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io] # its CRDs may be absent
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [inference.networking.k8s.io] # its CRD may be absent
+  resources: [inferencepools]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create] # neither read nor changed
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]

@@ -10,6 +10,10 @@ from agentfleet.durations import parse_duration
 
 OPERATOR_NAMESPACE = "agentfleet-system"
 
+_ENDPOINTS = ("chat/completions", "completions", "embeddings", "responses")
+_PRIVACY_MODES = ("Standard", "Private", "Offline")
+_LOAD_NUMBERS = 4
+
 
 def parse(argv: Sequence[str]) -> Namespace:
     """The arguments; `module` is the one of this package that has the command's `run`. Exits with 2 on mistakes."""
@@ -19,15 +23,20 @@ def parse(argv: Sequence[str]) -> Namespace:
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="kubectl agentfleet",
-        description="Look at a fleet of model servers, approve what the operator proposes, measure and simulate.",
+        description="Look at a fleet and its routes, approve what the operator proposes, measure, simulate, explain.",
         parents=[_common()],
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(
-        namespace=None, context=None, kubeconfig=None, output="table", operator_namespace=OPERATOR_NAMESPACE
+        namespace=None,
+        context=None,
+        kubeconfig=None,
+        output="table",
+        operator_namespace=OPERATOR_NAMESPACE,
+        offline=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (_status, _recommendations, _approve, _report, _bench, _simulate, _doctor):
+    for add in (_status, _recommendations, _approve, _report, _bench, _simulate, _explain, _doctor):
         add(commands)
     return parser
 
@@ -35,7 +44,7 @@ def _parser() -> ArgumentParser:
 def _common() -> ArgumentParser:
     """Options that may stand before and after the command; absent ones set nothing, so that neither hides the other."""
     common = ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    common.add_argument("-n", "--namespace", help="namespace of the ModelServers; default: the context's")
+    common.add_argument("-n", "--namespace", help="namespace of the objects; default: the context's")
     common.add_argument("--context", help="context of the kubeconfig; default: the current one")
     common.add_argument("--kubeconfig", metavar="FILE", help="default: KUBECONFIG, else ~/.kube/config")
     common.add_argument("-o", "--output", choices=("table", "json"), help="default: table")
@@ -52,13 +61,15 @@ def _command(commands: Any, name: str, module: str, about: str, **more: Any) -> 
 
 
 def _everywhere(parser: ArgumentParser) -> None:
-    parser.add_argument("-A", "--all-namespaces", action="store_true", help="ModelServers of all namespaces")
+    parser.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
 
 
 def _status(commands: Any) -> None:
-    parser = _command(commands, "status", "status", "Health of the fleet, and a line for each ModelServer.")
+    parser = _command(
+        commands, "status", "status", "Health of the fleet, and a line for each ModelServer and each AgentRoute."
+    )
     _everywhere(parser)
-    parser.add_argument("--check", action="store_true", help="exit with 3 where a ModelServer is not healthy")
+    parser.add_argument("--check", action="store_true", help="exit with 3 where one of them is not healthy")
 
 
 def _recommendations(commands: Any) -> None:
@@ -141,6 +152,47 @@ def _simulate(commands: Any) -> None:
     parser.add_argument("--seed", type=_whole(0, 2**31), default=1, metavar="N", help="of the arrivals; default: 1")
 
 
+def _explain(commands: Any) -> None:
+    about = """Why a route decides as it does: about one request, step by step; or about recorded ones, which of them a
+        changed route would send elsewhere. Nothing is sent to the route."""
+    # a parser of its own, since argparse loses an optional NAME that options part from what stands before it
+    kinds = _command(commands, "explain", "explain", about).add_subparsers(required=True, metavar="route")
+    parser = _command(kinds, "route", "explain", about)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="an AgentRoute; with -f the one of the file")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--request", metavar="FILE", help="body of an OpenAI request, as JSON; - is stdin")
+    what.add_argument(
+        "--against", metavar="AUDIT.jsonl", help="audit lines of the route's gateways, to replay by it and by -f"
+    )
+    parser.add_argument("-f", "--file", metavar="ROUTE.yaml", help="a route that is not applied, or not yet")
+    parser.add_argument(
+        "--offline", action="store_true", help="ask no API server: what the route of -f refers to is taken to be ready"
+    )
+    parser.add_argument("--json", dest="output", action="store_const", const="json", default=argparse.SUPPRESS,
+                        help="the same as -o json")  # fmt: skip
+    asked = parser.add_argument_group("with --request")
+    asked.add_argument(
+        "--header",
+        dest="headers",
+        action="append",
+        default=[],
+        type=_header,
+        metavar="NAME=VALUE",
+        help="of the request",
+    )
+    asked.add_argument("--endpoint", choices=_ENDPOINTS, default=_ENDPOINTS[0], help=f"default: {_ENDPOINTS[0]}")
+    asked.add_argument("--as-caller", default="", metavar="ID", help="id of the API key, or subject of the token")
+    asked.add_argument("--groups", type=_words, default=(), metavar="A,B", help="groups of the caller")
+    asked.add_argument(
+        "--privacy-mode", choices=_PRIVACY_MODES, default=_PRIVACY_MODES[0], help="of an agent that is the caller"
+    )
+    asked.add_argument("--intent", help="instead of what keywords and examples say")
+    asked.add_argument(
+        "--load", dest="loads", action="append", default=[], type=_load, metavar="TARGET=READY[,ACTIVE[,WAITING[,MS]]]",
+        help="pods, requests there, those of them that wait, time to the first byte; default: its ready pods, idle",
+    )  # fmt: skip
+
+
 def _doctor(commands: Any) -> None:
     _command(commands, "doctor", "doctor", "Check the API server, the CRDs, the operator and your own rights.")
 
@@ -171,3 +223,24 @@ def _change(text: str) -> tuple[str, str]:
     if not equals or not path.startswith("scaling.") or not value:
         raise ArgumentTypeError(f"{text!r} is not of the form scaling.FIELD=VALUE, such as scaling.minReplicas=2")
     return path, value
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE, such as x-team=blue")
+    return name.strip().lower(), value.strip()
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in map(str.strip, text.split(",")) if word)
+
+
+def _load(text: str) -> tuple[str, tuple[int, ...]]:
+    name, equals, value = text.partition("=")
+    numbers = value.split(",")
+    if not name or not equals or len(numbers) > _LOAD_NUMBERS or not all(each.isdecimal() for each in numbers):
+        raise ArgumentTypeError(
+            f"{text!r} is not of the form TARGET=READY[,ACTIVE[,WAITING[,MS]]], such as cloud=2,15,5"
+        )
+    return name, tuple(map(int, numbers))

@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from agentfleet.cli import fleet, operators
+from agentfleet.cli import fleet, operators, routes_checks
 from agentfleet.cli.api import Api, Refused
 from agentfleet.cli.output import answer
 from agentfleet.cli.status import health_of
@@ -18,6 +18,7 @@ _LEASE_AGE = 30.0
 
 _RIGHTS = (
     ("list", GROUP, "modelservers", "", "status and recommendations"),
+    ("list", GROUP, "agentroutes", "", "status and explain route"),
     ("patch", GROUP, "modelservers", "", "approve"),
     ("create", "", "pods", "portforward", "bench without --url"),
 )
@@ -37,11 +38,12 @@ class Check:
 async def run(arguments: Namespace, api: Api) -> int:
     """Exit code 1 where a check failed; warnings do not count."""
     namespace = arguments.namespace or api.namespace
-    checks = await _api_server(api)  # what cannot be reached at all is one error, not five
+    checks = await _api_server(api)  # what cannot be reached at all is one error, not six
     for name, look in (
         ("CRDs", _crds(api)),
         ("operator", _operator(api, arguments.operator_namespace)),
         ("ModelServers", _servers(api, namespace)),
+        ("AgentRoutes", _routes(api, namespace)),
         ("rights", _rights(api, namespace, arguments.operator_namespace)),
     ):
         try:
@@ -109,6 +111,10 @@ async def _servers(api: Api, namespace: str) -> list[Check]:
             for trouble in server.troubles
         ),
     ]
+
+
+async def _routes(api: Api, namespace: str) -> list[Check]:
+    return [Check(*finding) for finding in await routes_checks.findings(api, namespace)]
 
 
 async def _rights(api: Api, namespace: str, operator_namespace: str) -> list[Check]:

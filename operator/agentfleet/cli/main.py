@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 Command = Callable[[Namespace, "Api"], Awaitable[int]]
 """What each module of a command has as `run`: it writes its answer, and returns the exit code."""
 
+Offline = Callable[[Namespace], Awaitable[int]]
+"""What modules of commands with --offline have as `offline`, too: the same without an API server."""
+
 _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit codes: 0 done; 1 refused or failed, with one line on stderr; 2 a wrong command line; 3 by `status --check`
-    where a ModelServer is not healthy."""
+    where something is not healthy."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
         return asyncio.run(_run(arguments))
@@ -42,7 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(arguments: Namespace) -> int:
-    command: Command = importlib.import_module(f"agentfleet.cli.{arguments.module}").run
+    module = importlib.import_module(f"agentfleet.cli.{arguments.module}")
+    if arguments.offline:
+        offline: Offline = module.offline
+        return await offline(arguments)
+    command: Command = module.run
     connect = importlib.import_module("agentfleet.cli.api").connect
     async with connect(arguments.kubeconfig, arguments.context) as api:
         return await command(arguments, api)

@@ -35,7 +35,7 @@ class Operators:
     @property
     def ready(self) -> int:
         """How many pods are Ready."""
-        return sum(map(_is_ready, self.pods))
+        return sum(map(is_ready, self.pods))
 
 
 async def find(api: Api, namespace: str) -> Operators:
@@ -78,6 +78,7 @@ def _hint(status: int) -> str:
     return "; it has just started to lead, try again" if status == 503 else ""
 
 
-def _is_ready(pod: Manifest) -> bool:
+def is_ready(pod: Manifest) -> bool:
+    """Whether the pod's condition Ready is true."""
     conditions = (pod.get("status") or {}).get("conditions") or ()
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -1,24 +1,26 @@
-"""`status`: how much of the fleet is healthy, and a line for each ModelServer."""
+"""`status`: how much of the fleet is healthy, and a line for each ModelServer and each AgentRoute."""
 
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import floor
 from typing import Any
 
 from agentfleet.cli import fleet
-from agentfleet.cli.api import Api
+from agentfleet.cli.api import Api, Refused
 from agentfleet.cli.output import answer, remark
-from agentfleet.cli.server import OPEN_STATES, Server, change_text
+from agentfleet.cli.routes import Route, routes
+from agentfleet.cli.server import OPEN_STATES, Server, Trouble, change_text
 from agentfleet.cli.table import NOTHING, number, table
 
 _DEGRADED = 3
 _HEADERS = ("NAME", "MODE", "READY", "DESIRED", "RECOMMENDED", "CAPACITY", "DEMAND", "CONDITIONS")
+_ROUTE_HEADERS = ("NAME", "GATEWAYS", "TARGETS", "URL", "CONDITIONS")
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How many ModelServers are Ready."""
+    """How many objects of a kind are Ready."""
 
     healthy: int
     total: int
@@ -38,17 +40,40 @@ async def run(arguments: Namespace, api: Api) -> int:
     everywhere = arguments.all_namespaces
     namespace = None if everywhere else arguments.namespace or api.namespace
     found = await fleet.servers(api, namespace)
-    health = health_of(found)
-    answer(arguments.output, _text(found, health, namespace), _data(found, health))
-    if health.overall == "healthy":
+    found_routes = await _routes(api, namespace)
+    health, route_health = health_of(found), health_of(found_routes)
+    text = "\n\n".join(
+        [
+            _text(found, health, namespace),
+            *([_routes_text(found_routes, route_health, namespace)] if found_routes else []),
+        ]
+    )
+    answer(arguments.output, text, _data(found, health) | _routes_data(found_routes, route_health))
+    degraded = [
+        f"{each.total - each.healthy} of {each.total} {kind}"
+        for kind, each in (("ModelServers", health), ("AgentRoutes", route_health))
+        if each.overall == "degraded"
+    ]
+    if not degraded:
         return 0
-    remark(f"warning: {health.total - health.healthy} of {health.total} ModelServers are not healthy")
+    remark(f"warning: {' and '.join(degraded)} are not healthy")
     return _DEGRADED if arguments.check else 0
 
 
-def health_of(servers: Sequence[Server]) -> Health:
-    """Of the whole fleet."""
-    return Health(sum(server.is_healthy for server in servers), len(servers))
+async def _routes(api: Api, namespace: str | None) -> list[Route]:
+    """The routes; users who may see ModelServers only shall see these."""
+    try:
+        return await routes(api, namespace)
+    except Refused as error:
+        if error.status != 403:
+            raise
+        remark(f"warning: AgentRoutes are not shown: {error}")
+        return []
+
+
+def health_of(objects: Sequence[Server] | Sequence[Route]) -> Health:
+    """Of all of a kind."""
+    return Health(sum(each.is_healthy for each in objects), len(objects))
 
 
 def _text(servers: Sequence[Server], health: Health, namespace: str | None) -> str:
@@ -80,7 +105,28 @@ def _row(server: Server) -> tuple[str, ...]:
         recommended(server),
         _capacity(server),
         number(server.demand, " at once" if _counts_at_once(server) else "/s"),
-        ", ".join(f"{trouble.type}: {trouble.reason}" for trouble in server.troubles) or NOTHING,
+        _conditions(server.troubles),
+    )
+
+
+def _conditions(troubles: Sequence[Trouble]) -> str:
+    return ", ".join(f"{trouble.type}: {trouble.reason}" for trouble in troubles) or NOTHING
+
+
+def _routes_text(found: Sequence[Route], health: Health, namespace: str | None) -> str:
+    summary = f"Routes: {health.overall}, {health.healthy} of {health.total} AgentRoutes healthy ({health.percent:g} %)"
+    headers = _ROUTE_HEADERS if namespace else ("NAMESPACE", *_ROUTE_HEADERS)
+    rows = [_route_row(route) if namespace else (route.namespace, *_route_row(route)) for route in found]
+    return f"{summary}\n\n{table(headers, rows)}"
+
+
+def _route_row(route: Route) -> tuple[str, ...]:
+    return (
+        route.name,
+        NOTHING if route.gateways is None else f"{route.ready_gateways}/{route.gateways}",
+        f"{route.ready_targets}/{len(route.targets)}" if route.targets else NOTHING,
+        route.url or NOTHING,
+        _conditions(route.troubles),
     )
 
 
@@ -119,7 +165,24 @@ def _server_data(server: Server) -> dict[str, Any]:
         "demandRequestsPerSecond": None if _counts_at_once(server) else server.demand,
         "demandConcurrency": server.demand if _counts_at_once(server) else None,
         "decision": server.decision,
-        "troubles": [
-            {"type": trouble.type, "reason": trouble.reason, "message": trouble.message} for trouble in server.troubles
+        "troubles": [asdict(trouble) for trouble in server.troubles],
+    }
+
+
+def _routes_data(found: Sequence[Route], health: Health) -> dict[str, Any]:
+    return {
+        "routes": {"overall": health.overall, "healthy": health.healthy, "total": health.total},
+        "agentRoutes": [
+            {
+                "namespace": route.namespace,
+                "name": route.name,
+                "healthy": route.is_healthy,
+                "gateways": route.gateways,
+                "readyGateways": route.ready_gateways,
+                "url": route.url,
+                "targets": route.targets,
+                "troubles": [asdict(trouble) for trouble in route.troubles],
+            }
+            for route in found
         ],
     }

@@ -59,10 +59,11 @@ def source_rules(server: ModelServer, settings: Settings) -> list[Rule]:
     return _rules(places, server.namespace, settings.cluster_domain, CLOSED)
 
 
-def url_rules(server: ModelServer, url: str, settings: Settings) -> list[Rule]:
-    """Egress rules for the host and port of `url` alone; none where the setting deniedCIDRs closes its address."""
+def url_rules(namespace: str, url: str, settings: Settings) -> list[Rule]:
+    """Egress rules for the host and port of `url` alone, for pods of `namespace`; none where the setting deniedCIDRs
+    closes its address."""
     closed = (*CLOSED, *settings.denied_cidrs)
-    return _rules([_of_url(url)], server.namespace, settings.cluster_domain, closed)
+    return _rules([_of_url(url)], namespace, settings.cluster_domain, closed)
 
 
 def _destinations(server: ModelServer) -> list[Destination]:

@@ -16,7 +16,7 @@ from agentfleet.manifests.egress import DNS, NAMESPACE_NAME_LABEL, Rule, source_
 from agentfleet.manifests.names import child
 from agentfleet.manifests.pod import SIDECAR_PORT
 from agentfleet.objects import LOADER_LABEL, MODEL_SERVER_LABEL, Manifest
-from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.modelserver import AllowedNamespaces, ModelServer
 from agentfleet.settings import Settings
 
 
@@ -28,10 +28,10 @@ def network_policy(server: ModelServer, engine_port: int, settings: Settings) ->
     pods = {MODEL_SERVER_LABEL: server.name}
     watchers = {settings.namespace, *settings.monitoring_namespaces}
     if server.is_external:
-        ingress = [_from_namespaces(watchers, SIDECAR_PORT)]
+        ingress = [from_namespaces(watchers, SIDECAR_PORT)]
         egress = _endpoint_rules(server, settings)
     else:
-        ingress = [_from_clients(server, engine_port), _from_namespaces(watchers, SIDECAR_PORT, engine_port)]
+        ingress = [_from_clients(server, engine_port), from_namespaces(watchers, SIDECAR_PORT, engine_port)]
         egress = source_rules(server, settings)
     if node_count(server) > 1:
         # The ranks of a group talk over ports that the kernel chooses.
@@ -45,7 +45,7 @@ def loader_network_policy(server: ModelServer, settings: Settings) -> Manifest |
     none."""
     if not settings.network_policies:
         return None
-    ingress = [_from_namespaces({settings.namespace}, SIDECAR_PORT)]
+    ingress = [from_namespaces({settings.namespace}, SIDECAR_PORT)]
     return _policy(
         server, f"{server.name}-model-loader", {LOADER_LABEL: server.name}, ingress, source_rules(server, settings)
     )
@@ -91,28 +91,33 @@ def _policy(server: ModelServer, name: str, pods: dict[str, str], ingress: list[
 
 def _endpoint_rules(server: ModelServer, settings: Settings) -> list[Rule]:
     external = server.spec.external
-    return url_rules(server, external.url, settings) if external else []
+    return url_rules(server.namespace, external.url, settings) if external else []
 
 
 def _from_clients(server: ModelServer, port: int) -> Rule:
-    allowed = server.spec.allowed_namespaces
-    peer: dict[str, Any] = {"podSelector": {}}
+    return {"from": [peer_of(server.spec.allowed_namespaces)], "ports": [tcp(port)]}
+
+
+def peer_of(allowed: AllowedNamespaces | None) -> dict[str, Any]:
+    """The pods of allowed namespaces; without a word of them those of the object's own."""
     if allowed and allowed.from_ == "All":
-        peer = {"namespaceSelector": {}}
-    elif allowed and allowed.selector:
+        return {"namespaceSelector": {}}
+    if allowed and allowed.selector:
         labels = allowed.selector.match_labels
         # The API server keeps no empty map: no labels are all namespaces, as everywhere in Kubernetes.
-        peer = {"namespaceSelector": {"matchLabels": dict(labels)} if labels else {}}
-    return {"from": [peer], "ports": [_tcp(port)]}
+        return {"namespaceSelector": {"matchLabels": dict(labels)} if labels else {}}
+    return {"podSelector": {}}
 
 
-def _from_namespaces(names: Iterable[str], *ports: int) -> Rule:
+def from_namespaces(names: Iterable[str], *ports: int) -> Rule:
+    """Lets all pods of some namespaces in at `ports`."""
     expression = {"key": NAMESPACE_NAME_LABEL, "operator": "In", "values": sorted(names)}
     return {
         "from": [{"namespaceSelector": {"matchExpressions": [expression]}}],
-        "ports": [_tcp(port) for port in sorted(ports)],
+        "ports": [tcp(port) for port in sorted(ports)],
     }
 
 
-def _tcp(port: int) -> dict[str, Any]:
+def tcp(port: int) -> dict[str, Any]:
+    """A port of a NetworkPolicy."""
     return {"port": port, "protocol": "TCP"}

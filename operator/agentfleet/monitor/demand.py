@@ -2,30 +2,40 @@
 
 A gateway is any pod with the labels `app.kubernetes.io/managed-by: agentfleet` and `agentfleet.dev/demand-source:
 "PORT"` that the operator can reach on that port (a NetworkPolicy of its own has to let it in). There, /metrics shows in
-Prometheus' text format, for each ModelServer of the gateway's namespace that it stands before, from its start and also
-while nobody asks:
+Prometheus' text format, for each ModelServer that it stands before, from its start and also while nobody asks:
 
     agentfleet_demand_requests_total{namespace="team-a",model_server="chat"} 512    counter: requests that came
     agentfleet_demand_waiting{namespace="team-a",model_server="chat"} 3             gauge: held back for want of room
     agentfleet_demand_in_flight{namespace="team-a",model_server="chat"} 17          gauge: passed on; may be left out
 
 A ModelServer that no gateway names has no gateway: its requests come another way, and that is not the same as none.
-What a gateway says about other namespaces than its own counts nowhere. A gateway that has never answered may stand
-before every ModelServer of its namespace; until it answers, nothing there is scaled in.
+What a gateway says about ModelServers of other namespaces than its own counts where their allowedNamespaces let its
+namespace in, and nowhere else. A gateway that has never answered may stand before every ModelServer of its namespace;
+until it answers, nothing there is scaled in.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from agentfleet.autoscale.samples import DemandSample
 from agentfleet.monitor.exposition import label_of, scan
 from agentfleet.objects import DEMAND_SOURCE_LABEL, Key, Manifest
+from agentfleet.resources.modelserver import AllowedNamespaces
 
 _REQUESTS = "agentfleet_demand_requests_total"
 _WAITING = "agentfleet_demand_waiting"
 _IN_FLIGHT = "agentfleet_demand_in_flight"
 _NAMES = (_REQUESTS, _WAITING, _IN_FLIGHT)
+
+Server = tuple[str, str]
+"""Namespace and name of a ModelServer."""
+
+Guests = Mapping[Server, frozenset[str]]
+"""ModelServer → namespaces other than its own whose gateways may speak for it."""
+
+Labels = Callable[[str], Mapping[str, str]]
+"""Namespace → its labels; empty where they are not known."""
 
 _MOST_SERVERS = 1000
 """ModelServers that one gateway may name: whoever can start pods must not fill the operator's memory."""
@@ -45,6 +55,14 @@ def sources_of(pods: Iterable[Manifest]) -> dict[str, str]:
     return sources
 
 
+def guests(allowed: AllowedNamespaces | None, namespaces: Iterable[str], labels: Labels) -> frozenset[str]:
+    """Those of `namespaces` whose gateways may speak for a ModelServer with spec.allowedNamespaces `allowed`."""
+    if allowed is None or allowed.from_ == "Same":
+        return frozenset()
+    wanted = allowed.selector.match_labels.items() if allowed.selector else ()
+    return frozenset(name for name in namespaces if all(labels(name).get(label) == value for label, value in wanted))
+
+
 @dataclass(frozen=True, slots=True)
 class _Counts:
     """What one gateway said about one server."""
@@ -59,20 +77,20 @@ class _Source:
     """One gateway."""
 
     namespace: str
-    counts: Mapping[str, _Counts | None] | None = None
+    counts: Mapping[Server, _Counts | None] | None = None
     """ModelServer → what its last answer said, None where that was no number. None until it has answered once."""
-    last: dict[str, float] = field(default_factory=dict)
+    last: dict[Server, float] = field(default_factory=dict)
     """ModelServer → the last count of its requests that was a number."""
     answered: bool = False
     """It answered when it was last asked."""
 
-    def take(self, page: str) -> dict[str, float]:
+    def take(self, page: str) -> dict[Server, float]:
         """An answer. Returns how many requests came since the one before, by ModelServer.
 
         What it had counted before its first answer is history. A server that it names only now had nothing till then,
         and a smaller count than before began anew.
         """
-        first, self.counts = self.counts is None, _parse(page, self.namespace)
+        first, self.counts = self.counts is None, _parse(page)
         arrived = {}
         for server, counts in self.counts.items():
             if counts is None:
@@ -90,21 +108,23 @@ class Demand:
 
     def __init__(self) -> None:
         self._sources: dict[str, _Source] = {}
-        self._arrived: dict[tuple[str, str], float] = {}
+        self._guests: Guests = {}
+        self._arrived: dict[Server, float] = {}
 
-    def set_sources(self, sources: Mapping[str, str]) -> None:
-        """The gateways that there are: host:port → namespace."""
+    def set_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
+        """The gateways that there are, host:port → namespace; and of which other namespaces they may speak for whom."""
+        self._guests = guests
         known, self._sources = self._sources, {}
         for address, namespace in sources.items():
             source = known.get(address)
             same = source is not None and source.namespace == namespace
             self._sources[address] = source if source is not None and same else _Source(namespace)
-        named = {(source.namespace, server) for source in self._sources.values() for server in source.last}
+        named = {server for source in self._sources.values() for server in source.last if self._may(source, server)}
         self._arrived = {server: count for server, count in self._arrived.items() if server in named}
 
-    def addresses(self, namespaces: Iterable[str]) -> list[str]:
-        """The gateways of these namespaces."""
-        wanted = set(namespaces)
+    def addresses(self, servers: Iterable[Key]) -> list[str]:
+        """The gateways that may speak for any of these."""
+        wanted = {key.namespace for key in servers}.union(*(self._guests.get(_server(key), ()) for key in servers))
         return [address for address, source in self._sources.items() if source.namespace in wanted]
 
     def take(self, address: str, page: str | None) -> None:
@@ -114,24 +134,29 @@ class Demand:
             return
         source.answered = page is not None
         for server, count in source.take(page).items() if page is not None else ():
-            place = (source.namespace, server)
-            self._arrived[place] = self._arrived.get(place, 0.0) + count
+            if self._may(source, server):
+                self._arrived[server] = self._arrived.get(server, 0.0) + count
+
+    def _may(self, source: _Source, server: Server) -> bool:
+        return source.namespace == server[0] or source.namespace in self._guests.get(server, ())
 
     def sample(self, key: Key, at: float) -> tuple[DemandSample | None, int]:
         """What gateways know of one server, None where none of them answered; and how many there are."""
-        sources, found = 0, []
+        sources, found, server = 0, [], _server(key)
         for source in self._sources.values():
-            if source.namespace != key.namespace or (source.counts is not None and key.name not in source.counts):
+            is_named = source.counts is not None and server in source.counts
+            may_stand_before_it = source.counts is None and source.namespace == key.namespace
+            if not may_stand_before_it and not (is_named and self._may(source, server)):
                 continue
             sources += 1
-            if source.answered and source.counts and (counts := source.counts[key.name]) is not None:
+            if source.answered and source.counts and (counts := source.counts[server]) is not None:
                 found.append(counts)
         if not found:
             return None, sources
         in_flight = [counts.in_flight for counts in found if counts.in_flight is not None]
         sample = DemandSample(
             at=at,
-            arrived=self._arrived[key.namespace, key.name],
+            arrived=self._arrived.get(server, 0.0),
             waiting=sum(counts.waiting for counts in found),
             sources=sources,
             answered=len(found),
@@ -140,11 +165,15 @@ class Demand:
         return sample, sources
 
 
-def _parse(page: str, namespace: str) -> dict[str, _Counts | None]:
-    """What a page says about the ModelServers of this namespace."""
+def _server(key: Key) -> Server:
+    return key.namespace, key.name
+
+
+def _parse(page: str) -> dict[Server, _Counts | None]:
+    """What a page says."""
     samples = scan(page, _NAMES)
-    requests, waiting, in_flight = (_by_server(samples.get(name, ()), namespace) for name in _NAMES)
-    counts: dict[str, _Counts | None] = {}
+    requests, waiting, in_flight = (_by_server(samples.get(name, ())) for name in _NAMES)
+    counts: dict[Server, _Counts | None] = {}
     for server, arrived in requests.items():
         held, running = waiting.get(server, math.nan), in_flight.get(server, math.nan)
         sound = math.isfinite(arrived) and math.isfinite(held)
@@ -154,10 +183,11 @@ def _parse(page: str, namespace: str) -> dict[str, _Counts | None]:
     return counts
 
 
-def _by_server(samples: Iterable[tuple[str, float]], namespace: str) -> dict[str, float]:
+def _by_server(samples: Iterable[tuple[str, float]]) -> dict[Server, float]:
     """Sums over whatever other labels there are; NaN where one of them is no number."""
-    sums: dict[str, float] = {}
+    sums: dict[Server, float] = {}
     for text, value in samples:
-        if label_of(text, "namespace") == namespace and (server := label_of(text, "model_server")):
-            sums[server] = sums.get(server, 0.0) + (value if value >= 0 else math.nan)
+        namespace, name = label_of(text, "namespace"), label_of(text, "model_server")
+        if namespace and name:
+            sums[namespace, name] = sums.get((namespace, name), 0.0) + (value if value >= 0 else math.nan)
     return sums

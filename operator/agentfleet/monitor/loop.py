@@ -19,7 +19,7 @@ from agentfleet.autoscale.samples import GpuSample, Tick, UsageSample
 from agentfleet.cache import Cache
 from agentfleet.metrics import Metrics
 from agentfleet.monitor.budgets import Budgets
-from agentfleet.monitor.demand import sources_of
+from agentfleet.monitor.demand import Guests, Server, guests, sources_of
 from agentfleet.monitor.observations import Observations
 from agentfleet.monitor.scrape import Look, Target
 from agentfleet.monitor.watched import MakeController, Watched
@@ -51,8 +51,8 @@ _Sample = TypeVar("_Sample", GpuSample, UsageSample)
 class Looker(Protocol):
     """What the loop asks of the Scraper."""
 
-    def set_demand_sources(self, sources: Mapping[str, str]) -> None:
-        """host:port → namespace."""
+    def set_demand_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
+        """host:port → namespace; and whose gateways may speak for ModelServers of other namespaces."""
 
     async def look(self, targets: Sequence[Target], now: float) -> dict[Key, Look]:
         """Asks everybody at once."""
@@ -167,7 +167,8 @@ class ScalingLoop:
         async for each in _in_batches(watched):
             spec = each.standing.spec
             each.pods.refresh(self._cache, each.key, spec.engine, each.standing.revision)
-        self._scraper.set_demand_sources(sources_of(self._cache.demand_sources()))
+        sources = sources_of(self._cache.demand_sources())
+        self._scraper.set_demand_sources(sources, self._guests(watched, frozenset(sources.values())))
         looks = await self._scraper.look([each.target() for each in watched], self._clock())
         now = self._clock()
         self._budgets.count(self._watched, self._stalled)
@@ -179,6 +180,13 @@ class ScalingLoop:
                     may_wait = first and not each.is_urgent
                     spoken += may_wait
                     self._enqueue(each.key, spoken / _FIRST_WORDS_A_SECOND if may_wait else 0.0)
+
+    def _guests(self, watched: Iterable[Watched], namespaces: frozenset[str]) -> dict[Server, frozenset[str]]:
+        allowed = ((each.key, each.standing.spec.allowed_namespaces) for each in watched)
+        found = (
+            ((key.namespace, key.name), guests(spec, namespaces, self._cache.namespace_labels)) for key, spec in allowed
+        )
+        return {server: names for server, names in found if names}
 
     async def _rest(self, due: float) -> None:
         """Sleep until `due`, looking every second whether somebody asks for a server that has no pods."""

@@ -2,6 +2,7 @@
 
     loop ─ targets ─▶ Scraper.look ─ GET /engine?names=… ─▶ sidecar of each replica ─ /metrics ─▶ its engine
                                    └ GET /metrics ─▶ gateways (demand.py)
+    budgets ─ Scraper.pages ─ GET /budgets ─▶ gateways
 
 The sidecar asks the engine, for it has the engine's key, and sends back only the lines that are asked for; what they
 mean is decided here (engines.py). A pod that does not answer is left out. Nothing is kept of a pod from look to look
@@ -24,7 +25,7 @@ import aiohttp
 from agentfleet.autoscale.samples import DemandSample, EngineSample, Replica
 from agentfleet.manifests.pod import SIDECAR_PORT
 from agentfleet.monitor.connections import BadAnswer, Connections
-from agentfleet.monitor.demand import Demand
+from agentfleet.monitor.demand import Demand, Guests
 from agentfleet.monitor.engines import ENGINES
 from agentfleet.monitor.exposition import scan
 from agentfleet.objects import Key
@@ -110,15 +111,16 @@ class Scraper:
         if self._session is not None:
             await self._session.close()
 
-    def set_demand_sources(self, sources: Mapping[str, str]) -> None:
-        """The gateways that there are, as demand.sources_of gives them: host:port → the namespace it may speak for."""
-        self._demand.set_sources(sources)
+    def set_demand_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
+        """The gateways that there are, as demand.sources_of gives them, host:port → namespace; and which of them may
+        speak for ModelServers of other namespaces."""
+        self._demand.set_sources(sources, guests)
 
     async def look(self, targets: Sequence[Target], now: float) -> dict[Key, Look]:
         """Asks everybody. `now`, in seconds since the epoch, is when it begins; samples carry when they came."""
         began = self._clock()
         pods = sorted(_pods(targets), key=lambda pod: pod.address in self._silent)
-        gateways = self._demand.addresses({target.key.namespace for target in targets})
+        gateways = self._demand.addresses([target.key for target in targets])
         samples: dict[Key, dict[str, EngineSample]] = {target.key: {} for target in targets}
 
         async def gateway(address: str) -> None:
@@ -139,6 +141,18 @@ class Scraper:
         self._connections.close_idle()
         end = now + self._clock() - began
         return {target.key: (samples[target.key], *self._demand.sample(target.key, end)) for target in targets}
+
+    async def pages(self, addresses: Sequence[str], path: str) -> dict[str, str]:
+        """host:port → one page of that gateway, of those that answer in time."""
+        answers: dict[str, str] = {}
+
+        async def ask(address: str) -> None:
+            page = await self._gateway_page(address, path)
+            if page is not None:
+                answers[address] = page
+
+        await _all([partial(ask, address) for address in addresses])
+        return answers
 
     def _read(self, target: Target, page: str, at: float) -> EngineSample:
         return ENGINES[target.engine].read(scan(page, self._wanted[target.engine]), at, target.max_running)
@@ -164,12 +178,12 @@ class Scraper:
             return None
         return body.decode("utf-8", "replace")
 
-    async def _gateway_page(self, address: str) -> str | None:
+    async def _gateway_page(self, address: str, path: str = "/metrics") -> str | None:
         """What a gateway sends, which may be anybody's server; None where it sends nothing within the time."""
         if self._session is None:
             raise RuntimeError("the Scraper is not entered: use it as `async with Scraper() as scraper`")
         try:
-            async with self._session.get(f"http://{address}/metrics", allow_redirects=False) as answer:
+            async with self._session.get(f"http://{address}{path}", allow_redirects=False) as answer:
                 if answer.status != 200:
                     log.debug("the gateway at %s answered %d", address, answer.status)
                     return None

@@ -5,11 +5,13 @@ from datetime import datetime
 
 from agentfleet.manifests.names import digest
 from agentfleet.objects import FIELD_MANAGER, Manifest
+from agentfleet.planning.interim import Status
 from agentfleet.resources.conditions import (
     CAPACITY_BLOCKED,
     CONFLICTING_AUTOSCALER,
     METRICS_AVAILABLE,
     READY,
+    RECONCILING,
     STALLED,
     Condition,
     timestamp,
@@ -38,7 +40,7 @@ _CLOSED = {"Expired": ("Warning", "ApprovalExpired"), "Rejected": ("Normal", "Sc
 """The same about one that never will be; by then the next one may be there already."""
 
 
-def events(parent: Manifest, before: ModelServerStatus, after: ModelServerStatus, now: datetime) -> list[Manifest]:
+def events(parent: Manifest, before: Status, after: Status, now: datetime) -> list[Manifest]:
     """One Event for each condition that changed its status or reason in a way that somebody wants to know."""
     old = {condition.type: condition for condition in before.conditions}
     new = {condition.type: condition for condition in after.conditions}
@@ -59,12 +61,22 @@ def events(parent: Manifest, before: ModelServerStatus, after: ModelServerStatus
         and new[READY].reason != "WaitingForPods"
     ):
         said.append(("Warning", new[READY].reason, new[READY].message))
-    if not first and after.revision and after.revision != before.revision:
+    if not first and after.revision and _is_rolled_out(before, after):
         said.append(("Normal", "RolledOut", f"Revision {after.revision} is rolled out."))
     said += _of_the_loop(old, new)
-    said += _of_scaling(before.scaling, after.scaling)
+    if isinstance(before, ModelServerStatus) and isinstance(after, ModelServerStatus):
+        said += _of_scaling(before.scaling, after.scaling)
     # Ready and Stalled may say the same.
     return [event_of(parent, *words, now) for words in dict.fromkeys(said)]
+
+
+def _is_rolled_out(before: Status, after: Status) -> bool:
+    """Whether the revision in status is served since now. A ModelServer's is there from then on, a route's from when it
+    is wanted."""
+    if isinstance(after, ModelServerStatus):
+        return after.revision != before.revision
+    is_converging = [any(c.type in (RECONCILING, STALLED) for c in status.conditions) for status in (before, after)]
+    return is_converging == [True, False]
 
 
 def _of_the_loop(old: Mapping[str, Condition], new: Mapping[str, Condition]) -> Iterable[Words]:

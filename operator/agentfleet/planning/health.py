@@ -5,18 +5,17 @@ that is still being rolled out, Stalled about causes that only a human can remov
 revision may serve (Ready) while its successor is stuck (Stalled).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-from pydantic import ValidationError
 
 from agentfleet.errors import InvalidSpec, NotReady
+from agentfleet.manifests.inferencepool import KIND as POOL_KIND
+from agentfleet.manifests.inferencepool import wants_pool
 from agentfleet.manifests.names import REVISION_LABEL, pod_selector, url
 from agentfleet.planning.causes import cause_of, has_started, known_reason, model_failed
 from agentfleet.planning.coldstart import cold_start
 from agentfleet.planning.failures import Failure, is_ready
+from agentfleet.planning.interim import waiting
 from agentfleet.planning.models import engine_version, loader_models, served_models, sources_told
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import Plan
@@ -24,6 +23,7 @@ from agentfleet.planning.preparation import Preparation
 from agentfleet.planning.questions import changes_by_itself
 from agentfleet.planning.scaling_types import Wanted
 from agentfleet.resources.conditions import (
+    EXPOSED,
     MODEL_READY,
     OF_THE_LOOP,
     READY,
@@ -96,6 +96,8 @@ def assess(
         )
         wanted[RECONCILING] = ("True", reason, message)
     wanted[MODEL_READY] = _model_ready(models, numbers)
+    if wants_pool(server):
+        wanted[EXPOSED] = _exposed(observed)
     status = before.model_copy(
         update={
             "observed_generation": server.generation,
@@ -116,7 +118,9 @@ def assess(
     if changes_by_itself(server):
         return Assessment(status, _RARE_LOOKS if numbers.ready else _look_again(observed, now))
     if numbers.wanted == 0 or (numbers.rolled_out and all(model.state == "Ready" for model in models)):
-        return Assessment(status, None)
+        # That a CRD has come raises no event.
+        waits = wants_pool(server) and POOL_KIND not in observed.served
+        return Assessment(status, _RARE_LOOKS if waits else None)
     # Once rolled out, a pod that is lost or waits is no reason to ask again and again: its return is an event.
     settled = numbers.rolled_out or (converged and wanted[READY][0] == "True")
     return Assessment(status, _RARE_LOOKS if settled else _look_again(observed, now))
@@ -164,24 +168,6 @@ def blocked(
     )
 
 
-def waiting(before: ModelServerStatus, error: NotReady, generation: int, now: datetime) -> ModelServerStatus:
-    """The status while something has to pass first; what was said of requests before still holds."""
-    message = explain(error.reason, f"{error.message}.")
-    wanted: Wanted = {c.type: (c.status, c.reason, c.message) for c in before.conditions if c.type != STALLED}
-    wanted.setdefault(READY, ("Unknown", error.reason, message))
-    wanted[RECONCILING] = ("True", error.reason, message)
-    conditions = merge_conditions(before.conditions, wanted, generation, now)
-    return before.model_copy(update={"observed_generation": generation, "conditions": conditions})
-
-
-def internal_error(before: ModelServerStatus, generation: int, error: Exception, now: datetime) -> ModelServerStatus:
-    """The status after a bug: unknown, with what is needed to report it."""
-    message = explain("InternalError", f"{type(error).__name__}: {error}.")
-    kept = {c.type: (c.status, c.reason, c.message) for c in before.conditions if c.type != READY}
-    wanted: Wanted = kept | {READY: ("Unknown", "InternalError", message)}
-    return before.model_copy(update={"conditions": merge_conditions(before.conditions, wanted, generation, now)})
-
-
 def _look_again(observed: Observed, now: datetime) -> float:
     unready = [pod for pod in observed.pods if not is_ready(pod)]
     ages = [(now - datetime.fromisoformat(pod["metadata"]["creationTimestamp"])).total_seconds() for pod in unready]
@@ -224,6 +210,13 @@ def _ready(numbers: _Numbers, *, converged: bool, cause: Failure | None, old: st
     }
 
 
+def _exposed(observed: Observed) -> tuple[ConditionStatus, str, str]:
+    if POOL_KIND in observed.served:
+        return "True", "InferencePoolMade", "Gateways find the pods by an InferencePool."
+    message = "The API server does not serve inferencepools.inference.networking.k8s.io (v1)."
+    return "False", "InferencePoolMissing", explain("InferencePoolMissing", message)
+
+
 def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[ConditionStatus, str, str]:
     if numbers.wanted == 0:
         return "Unknown", "ScaledToZero", "No pods are wanted."
@@ -237,12 +230,3 @@ def _model_ready(models: tuple[ServedModel, ...], numbers: _Numbers) -> tuple[Co
     if waiting and waiting.state == "Downloading":
         return "Unknown", "Downloading", f"{waiting.name}: {waiting.progress_percent or 0} % is there."
     return "Unknown", "LoadingModel", f"{waiting.name if waiting else 'The model'} is being loaded."
-
-
-def status_of(manifest: Mapping[str, Any]) -> ModelServerStatus:
-    """The status that an object carries now."""
-    try:
-        return ModelServerStatus.model_validate(manifest.get("status") or {})
-    except ValidationError:
-        # Written by somebody else or by another version; it is replaced, not obeyed.
-        return ModelServerStatus()

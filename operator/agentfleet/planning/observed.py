@@ -71,6 +71,7 @@ class Observed:
     config_maps: tuple[Manifest, ...] = ()
     policies: tuple[Manifest, ...] = ()
     budgets: tuple[Manifest, ...] = ()
+    inference_pools: tuple[Manifest, ...] = ()
     jobs: tuple[Manifest, ...] = ()
     claims: tuple[Manifest, ...] = ()
     """PersistentVolumeClaims that the operator made for it, those of a former namesake included."""
@@ -106,7 +107,7 @@ def gather(children: Callable[[str], Sequence[Manifest]], uid: str, served: froz
     """What the cache holds of the ModelServer with `uid`; `children` gives those of one kind (Cache.children)."""
 
     def owned(kind: str) -> tuple[Manifest, ...]:
-        return tuple(child for child in children(kind) if _is_owned(child, uid))
+        return tuple(child for child in children(kind) if is_owned(child, uid))
 
     pods = children("Pod")
     return Observed(
@@ -117,12 +118,13 @@ def gather(children: Callable[[str], Sequence[Manifest]], uid: str, served: froz
         config_maps=owned("ConfigMap"),
         policies=owned("NetworkPolicy"),
         budgets=owned("PodDisruptionBudget"),
+        inference_pools=owned("InferencePool"),
         jobs=owned("Job"),
         # A kept claim has no owner, and outlives the ModelServer that it was made for.
         claims=tuple(
             claim
             for claim in children("PersistentVolumeClaim")
-            if _is_owned(claim, uid) or _labels(claim).get(MANAGED_BY) == FIELD_MANAGER
+            if is_owned(claim, uid) or _labels(claim).get(MANAGED_BY) == FIELD_MANAGER
         ),
         pods=tuple(pod for pod in pods if is_replica(pod)),
         workers=tuple(pod for pod in pods if LOADER_LABEL not in _labels(pod) and not is_replica(pod)),
@@ -148,6 +150,7 @@ def _labels(manifest: Manifest) -> Mapping[str, str]:
     return labels
 
 
-def _is_owned(child: Manifest, uid: str) -> bool:
+def is_owned(child: Manifest, uid: str) -> bool:
+    """Whether an object is a child of the one with `uid`, and not on its way out."""
     owners = child["metadata"].get("ownerReferences", ())
     return "deletionTimestamp" not in child["metadata"] and any(owner["uid"] == uid for owner in owners)

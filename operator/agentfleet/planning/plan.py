@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from agentfleet.engines import ENGINES
 from agentfleet.engines.base import Launch, gpu_count, node_count
 from agentfleet.errors import InvalidSpec
+from agentfleet.manifests.inferencepool import KIND as POOL_KIND
+from agentfleet.manifests.inferencepool import inference_pool, wants_pool
 from agentfleet.manifests.kinds import DAEMON_SET, Extent, workload_key, workload_kind, workload_manifest
 from agentfleet.manifests.names import REVISION_LABEL, SIDECAR_ANNOTATION
 from agentfleet.manifests.policy import loader_network_policy, network_policy, pod_disruption_budget
@@ -73,7 +75,7 @@ def plan(server: ModelServer, observed: Observed, settings: Settings) -> Plan:
         wanted = server.replicas
     strategy = rollout.strategy if rolling and _is_chosen(server) else None
     newest = workload_manifest(server, work, _sidecar_image(key, work, observed, settings), extent, strategy)
-    children = [*_companions(server, work, observed, settings), newest]
+    children = [*_companions(server, work, observed, settings), newest, *_pool(server, work, observed)]
     leaving = [seen for seen in old if _may_go(seen, server.replicas, current, how)]
     return Plan(
         revision=work.revision,
@@ -211,6 +213,12 @@ def _companions(server: ModelServer, work: Workload, observed: Observed, setting
             yield manifest
 
 
+def _pool(server: ModelServer, work: Workload, observed: Observed) -> Iterable[Manifest]:
+    """The InferencePool; last, since an older CRD refuses it, and the pods shall be there nevertheless."""
+    if wants_pool(server) and POOL_KIND in observed.served and work.launch:
+        yield inference_pool(server, work.launch.port)
+
+
 def _may_go(seen: ObservedWorkload, wanted: int, current: ObservedWorkload | None, how: Pace) -> bool:
     if seen.kind == DAEMON_SET:
         return daemon_set_may_go(wanted, current, how)
@@ -225,7 +233,7 @@ def _unwanted(
 ) -> tuple[tuple[Key, str], ...]:
     """Services, policies, budgets and ConfigMaps that no spec asks for."""
     kept = frozenset(key_of(manifest) for manifest in children)
-    gone = not_in((*observed.services, *observed.policies, *observed.budgets), kept)
+    gone = not_in((*observed.services, *observed.policies, *observed.budgets, *observed.inference_pools), kept)
     if len(leaving) == len(old):  # else pods of an old revision may still mount theirs
         gone += not_in(observed.config_maps, kept)
     return tuple((key_of(manifest), manifest["metadata"]["uid"]) for manifest in gone)

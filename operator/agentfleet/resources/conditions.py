@@ -20,6 +20,10 @@ SCALING_ACTIVE = "ScalingActive"
 CAPACITY_BLOCKED = "CapacityBlocked"
 CONFLICTING_AUTOSCALER = "ConflictingAutoscaler"
 THRESHOLD_EXCEEDED = "ThresholdExceeded"
+EXPOSED = "Exposed"
+ACCEPTED = "Accepted"
+RESOLVED_REFS = "ResolvedRefs"
+PROGRAMMED = "Programmed"
 OF_THE_LOOP = (METRICS_AVAILABLE, SCALING_ACTIVE, CAPACITY_BLOCKED, CONFLICTING_AUTOSCALER, THRESHOLD_EXCEEDED)
 """Conditions that come from the scaling loop and what it observes."""
 
@@ -30,8 +34,9 @@ class Condition(Contract):
     """One aspect of the object's state."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Ready, Reconciling, Stalled, ModelReady, MetricsAvailable, ScalingActive, CapacityBlocked, ConflictingAutoscaler
-    or ThresholdExceeded."""
+    """Ready, Reconciling and Stalled; of a ModelServer also ModelReady, Exposed, MetricsAvailable, ScalingActive,
+    CapacityBlocked, ConflictingAutoscaler and ThresholdExceeded; of an AgentRoute Accepted, ResolvedRefs and
+    Programmed."""
 
     status: ConditionStatus
     """True, False or Unknown."""
@@ -68,7 +73,7 @@ HINTS: dict[str, str] = {
     "InvalidSpec": "Correct the field and apply the object again.",
     "InvalidSettings": "Correct the operator's settings (chart values).",
     "NotAllowed": "Ask the platform team to allow it in the operator's settings (chart values), or remove it.",
-    "NameConflict": "Delete or rename the other object, or give the ModelServer another name.",
+    "NameConflict": "Delete or rename the other object, or give this one another name.",
     "Rejected": "The API server refused what was made from the spec; correct the field that it names.",
     "QuotaExceeded": "Raise the namespace's ResourceQuota or ask for less.",
     "BadFlag": "Remove or correct it in spec.extraArgs; flags depend on the engine's version.",
@@ -129,6 +134,27 @@ HINTS: dict[str, str] = {
     "ReversalBreaker": "It went up and down too often; lengthen scaling.stabilization.in or raise minReplicas.",
     "OtherAutoscaler": "Delete the other autoscaler, or use scaling.mode Recommend or Manual.",
     "AboveThreshold": "",
+    # InferencePools of ModelServers
+    "InferencePoolMade": "",
+    "InferencePoolMissing": "Install the InferencePool CRD (Gateway API Inference Extension), or unset the field.",
+    # Routes
+    "Accepted": "",
+    "Programmed": "",
+    "TargetsResolved": "",
+    "TargetNotFound": "Create the object, or correct the reference; meanwhile the route goes on without that target.",
+    "TargetNotReady": "",
+    "RefNotPermitted": "Let the route's namespace in by allowedNamespaces of the object that it names.",
+    "KindNotInstalled": "Install the CRD of that kind, or remove the target.",
+    "CloudWithoutAuth": "Set spec.auth: without it whoever reaches the route could spend money at the cloud target.",
+    "RouteCycle": "Take one of the references out: a request would go round for ever.",
+    "NoTarget": "See status.targets: not one of the targets can be used.",
+    "TooLarge": "Shorten lists of rules, keywords, examples and patterns.",
+    "WaitingForServices": "",
+    "WaitingForSites": "",
+    "GatewayDied": "See the message and `kubectl logs` of the gateway's pod with --previous.",
+    "GatewaysUnavailable": "The gateways were fine and are not now; see their status and logs.",
+    "GatewayAPIMissing": "Install the Gateway API CRDs, or remove spec.parentRefs.",
+    "ParentNotAccepted": "See status.parents: the Gateway's listeners must allow the route's namespace and host names.",
     "InternalError": "This is a bug of the operator; see its log, and report it.",
 }
 """Every reason, with what a human can do about it (empty where nothing has to be done)."""

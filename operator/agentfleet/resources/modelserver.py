@@ -66,6 +66,11 @@ class Expose(Contract):
     To rotate the key name another Secret, and the pods are rolled.
     Default: no key; the NetworkPolicy alone limits who reaches the pods."""
 
+    inference_pool: bool | None = None
+    """Make an InferencePool NAME-model of the pods, for Gateways with the Gateway API Inference Extension. It names no
+    endpoint picker, so its CRD must be one that asks for none (2026 and newer). Not for External and FoundryLocal,
+    which have no pods that serve. Default: false."""
+
 
 class NamespaceSelector(Contract):
     """Chooses namespaces by their labels."""

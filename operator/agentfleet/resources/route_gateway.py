@@ -37,7 +37,7 @@ class Tls(Contract):
     """TLS of the gateway itself."""
 
     secret_name: DnsName
-    """Secret of type kubernetes.io/tls of the same namespace. When it is renewed the gateway is rolled."""
+    """Secret of type kubernetes.io/tls of the same namespace. Gateways take a renewed one up by themselves."""
 
 
 class GatewayPlacement(Contract):

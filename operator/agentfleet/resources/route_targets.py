@@ -87,8 +87,9 @@ class Target(Contract):
     that have Tools or Vision, as far as any target of the route has them. Default: none said."""
 
     location: Location | None = None
-    """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. Default: where a ModelServer of
-    engine External says it is, else Cluster."""
+    """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. A ModelServer that says Cloud of
+    itself stays one. Default: where a ModelServer of engine External says it is, where the model of an Agent is, else
+    Cluster."""
 
     site: LabelValue | None = None
     """Site of the target, for information in status and audit. Default: none."""
@@ -101,7 +102,8 @@ class Target(Contract):
 
     max_concurrent: Annotated[int, Field(ge=1, le=10000)] | None = None
     """Requests at once for each ready pod (of an external target: for each gateway); more wait in the queue. Exact for
-    the whole route: one gateway owns the count. Default: 10 for Agents, no limit for others."""
+    the whole route: one gateway owns the count; with gateway.perSite each site counts for itself. Default: 10 for
+    Agents, no limit for others."""
 
     primary: bool | None = None
     """The target of requests that nothing else decides, before default.targets. Default: false."""

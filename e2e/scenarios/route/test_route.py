@@ -1,0 +1,78 @@
+"""A shop's route: one address for all its models, by name, intent, complexity and privacy, for those who have a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from openai import DefaultHttpxClient, OpenAI
+
+from e2e.chat import QUESTION
+from e2e.scenarios import scripted
+from e2e.scenarios.route import guarded, names
+from e2e.scenarios.route.shop import ALICE, Shop
+from e2e.scenarios.routes import route, wait_ready
+from e2e.scenarios.scenario import Scenario
+
+Check = Callable[[Shop], None]
+_MESSAGES = [{"role": "user", "content": QUESTION}]
+_TOOL = {"type": "function", "function": {"name": "find_parcel", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.fixture(scope="module")
+def shop(scenario: Scenario) -> Iterator[Shop]:
+    """The shop, open."""
+    scenario.apply("fleet.yaml", "route.yaml")
+    scripted.apply(scenario, "cloud", models="big-1")
+    scenario.wait_ready(timeout=90)
+    wait_ready(scenario, "shop")
+    with route(scenario, "shop") as found, scripted.control(scenario, "cloud") as cloud:
+        scenario.until(lambda: _reaches_all(Shop(scenario, found.address, cloud)), "all targets answer", timeout=20)
+        yield Shop(scenario, found.address, cloud)
+
+
+def _reaches_all(shop: Shop) -> bool:
+    return all(target["status"] == "ready" for target in shop.route.get("/health").json()["targets"])
+
+
+@pytest.fixture(scope="module")
+def client(shop: Shop) -> Iterator[OpenAI]:
+    """OpenAI's Python client, as users have it."""
+    with (
+        DefaultHttpxClient(trust_env=False, timeout=30) as http,
+        OpenAI(base_url=f"http://{shop.address}/v1", api_key=ALICE, http_client=http) as found,
+    ):
+        yield found
+
+
+@pytest.mark.parametrize("check", (*names.CHECKS, *guarded.CHECKS), ids=lambda check: check.__name__)
+def test_route(shop: Shop, check: Check) -> None:
+    check(shop)
+
+
+def test_openais_client_chats(client: OpenAI) -> None:
+    answer = client.chat.completions.create(model="auto", messages=_MESSAGES, max_tokens=5)  # type: ignore[call-overload]
+    assert answer.usage.completion_tokens == 5
+    assert {"auto", "model/small"} <= {model.id for model in client.models.list()}
+    assert client.models.retrieve("auto").id == "auto"
+
+
+def test_openais_client_streams(client: OpenAI) -> None:
+    chunks = list(client.chat.completions.create(model="auto", messages=_MESSAGES, max_tokens=5, stream=True))  # type: ignore[call-overload]
+    assert len(chunks) > 5
+
+
+def test_openais_client_calls_tools(client: OpenAI, shop: Shop) -> None:
+    answer = client.chat.completions.create(  # type: ignore[call-overload]
+        model="gpt-5", messages=_MESSAGES, tools=[_TOOL], extra_headers={"x-script": "tool=1"}
+    )
+    assert answer.choices[0].message.tool_calls[0].function.name == "find_parcel"
+
+
+def test_openais_client_embeds(client: OpenAI) -> None:
+    found = client.embeddings.create(model="text-embedding-3-small", input=["a", "b"])
+    assert len(found.data) == 2
+
+
+def test_openais_client_responds(client: OpenAI) -> None:
+    assert client.responses.create(model="gpt-5", input=QUESTION, max_output_tokens=4).output_text.startswith("w0")

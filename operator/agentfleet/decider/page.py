@@ -1,0 +1,49 @@
+"""The page that the operator, monitoring and the other gateways read, on the pod's own address. It only reads.
+
+Where HAProxy does not answer, the whole page of metrics is refused: missing is not zero.
+"""
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+
+from agentfleet.decider.admin import AdminError
+from agentfleet.decider.families import Families, Parts
+
+TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+
+
+class Page:
+    """The routes of the page."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def application(self) -> web.Application:
+        """The aiohttp application."""
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/healthz", self.healthz),
+                web.get("/metrics", self.metrics),
+                web.get("/budgets", self.budgets),
+            ]
+        )
+        return application
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """200 while the decider's own loop turns; says nothing about HAProxy."""
+        return web.Response(text="ok\n")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """In Prometheus' text format; 503 where HAProxy does not answer."""
+        try:
+            loads = await self._parts.meter.read()
+        except AdminError as error:
+            return web.Response(text=f"{error}\n", status=503)
+        registry = CollectorRegistry()
+        registry.register(Families(self._parts, loads))
+        return web.Response(body=generate_latest(registry), headers=TEXT)
+
+    async def budgets(self, request: web.Request) -> web.Response:
+        """Used budgets of all gateways, as this one knows them: other gateways read it."""
+        return web.Response(text=self._parts.ledger.to_json(), content_type="application/json")

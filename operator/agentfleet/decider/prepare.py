@@ -1,0 +1,77 @@
+"""`agentfleet decider --prepare`: what must lie in the run folder before HAProxy starts. Once, as an init container.
+
+It fails where the gateway could not do what the route says; a single bad entry of a Secret is skipped and named.
+"""
+
+import base64
+import logging
+from pathlib import Path
+
+from agentfleet.decider import mounted, pem
+from agentfleet.decider.files import write_map, write_private
+from agentfleet.decider.paths import JWT_SLOTS, Paths
+
+log = logging.getLogger(__name__)
+
+
+class NotPrepared(Exception):
+    """HAProxy must not start; the message says why and what to do."""
+
+
+def prepare(paths: Paths, budgets: dict[str, str]) -> mounted.Mounted:
+    """Writes all maps, empty ones too, and the public keys of tokens. `budgets` is what is spent already."""
+    found = mounted.read(paths)
+    for reason in found.skipped:
+        log.warning("skipped: %s", reason)
+    for path, entries in maps(paths, found).items():
+        write_map(path, entries)
+    write_map(paths.budgets_map, budgets)
+    write_map(paths.identity_map, _identity(paths))
+    _write_public_keys(paths)
+    log.info(
+        "prepared: %d API keys, %d credentials of targets, %d entries skipped",
+        len(found.keys),
+        len(found.credentials),
+        len(found.skipped),
+    )
+    return found
+
+
+def maps(paths: Paths, found: mounted.Mounted) -> dict[Path, dict[str, str]]:
+    """The map files that come from Secrets."""
+    return {
+        paths.keys_map: found.keys,
+        paths.groups_map: found.groups,
+        paths.credentials_map: found.credentials,
+    }
+
+
+def _identity(paths: Paths) -> dict[str, str]:
+    """The key that identities are signed with, as HAProxy can load it: any bytes, so in base64."""
+    if not paths.identity.is_file():
+        return {}
+    return {"key": base64.b64encode(paths.identity.read_bytes()).decode("ascii")}
+
+
+def _write_public_keys(paths: Paths) -> None:
+    """One file for each slot of HAProxy; slots without a key of their own repeat the first."""
+    if not paths.jwt.is_dir():
+        return
+    sound = []
+    for file in sorted(paths.jwt.glob("*.pem")):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        try:
+            pem.check(text)
+        except ValueError as error:
+            log.warning("skipped: public key %s of auth.jwt: %s", file.name, error)
+            continue
+        sound.append(text)
+    if not sound:
+        raise NotPrepared(
+            "auth.jwt: its Secret has no sound public key, so no token could be checked; give it a key that ends in "
+            ".pem with an RSA (at least 2,048 bits) or EC public key in PEM"
+        )
+    if len(sound) > JWT_SLOTS:
+        log.warning("auth.jwt: of %d public keys the first %d by name are used", len(sound), JWT_SLOTS)
+    for slot in range(JWT_SLOTS):
+        write_private(paths.jwt_slot(slot), sound[slot] if slot < len(sound) else sound[0])

@@ -1,0 +1,56 @@
+-- The filter `rewrite` of the backends that send to pods and clouds: the request's top-level "model" becomes the id by
+-- which the target knows its model, txn.send_model. A body over the buffer is changed too, where its model is in the
+-- part that is there when the headers leave; else it passes as it is.
+
+local scan = require("agentroute_scan")
+
+local Rewrite = { id = "rewrite", flags = filter.FLT_CFG_FL_HTX }
+Rewrite.__index = Rewrite
+
+local REPLACED = { ['"'] = '\\"', ["\\"] = "\\\\" }
+
+function Rewrite:new()
+  return setmetatable({}, Rewrite)
+end
+
+-- Where the model's value is: `route` has left it in txn.model_at; a hop that has no such variable looks for it.
+local function place(txn, body)
+  local from, to = string.match(txn:get_var("txn.model_at") or "", "^(%d+)-(%d+)$")
+  if from then
+    return tonumber(from), tonumber(to)
+  end
+  local found = scan.part(body)
+  return found.model_from, found.model_to
+end
+
+function Rewrite:http_headers(txn, message)
+  local id = not message:is_resp() and txn:get_var("txn.send_model")
+  if not id then
+    return
+  end
+  local body = txn.f:req_body() or ""
+  local from, to = place(txn, body)
+  local value = '"' .. string.gsub(id, '["\\]', REPLACED) .. '"'
+  if not from or string.sub(body, from, to) == value then
+    return
+  end
+  self.offset, self.length, self.value = from - 1, to - from + 1, value
+  local length = tonumber(txn.f:req_fhdr("content-length"))
+  if length then
+    message:set_header("content-length", tostring(length + #value - self.length))
+  end
+  filter.register_data_filter(self, message.channel)
+end
+
+-- The first call has all that was there with the headers, the model included.
+function Rewrite:http_payload(_, message)
+  if self.value and not message:is_resp() then
+    message:remove(self.offset, self.length)
+    message:insert(self.value, self.offset)
+    self.value = nil
+  end
+end
+
+core.register_filter("rewrite", Rewrite, function(rewrite)
+  return rewrite
+end)

@@ -1,0 +1,230 @@
+-- Reads OpenAI requests: one strict pass over the body, which builds nothing but what the policy asks about. request.py
+-- is its twin. What this refuses reaches no model: two readers of a request must not see two different ones.
+
+local json = require("agentroute_json")
+
+local byte, find, sub, characters = string.byte, string.find, string.sub, utf8.len
+local after_array, after_object = json.after_array, json.after_object
+local after_space, after_value = json.after_space, json.after_value
+local string_end, unescaped, invalid = json.string_end, json.unescaped, json.invalid
+
+local scan = {}
+
+local BRACE, BRACKET, QUOTE, T = 123, 91, 34, 116
+local LAST_BYTES, SEED_BYTES, PREFIX_BYTES = 8192, 256, 512
+local RAW_PREFIX = 6 * PREFIX_BYTES + 12 -- an escape has up to six characters for each byte, and one may be cut in two
+local CONTROLS = {}
+for code = 0, 31 do
+  CONTROLS[code + 1] = string.char(code)
+end
+local PICTURES = { image_url = true, input_image = true }
+local CONVERSATIONS = { -- endpoint → where its texts are
+  ["chat/completions"] = "messages", completions = "prompt", embeddings = "input", responses = "input",
+}
+
+-- The string at `at` as it is written, escapes and all, and what follows it; nil where the value is no string.
+local function string_at(text, at, depth, walk)
+  if byte(text, at) ~= QUOTE then
+    return nil, after_value(text, at, depth, walk)
+  end
+  local quote = string_end(text, at + 1, walk)
+  return sub(text, at + 1, quote - 1), quote + 1
+end
+
+local function model(text, at, depth, walk)
+  local raw, next = string_at(text, at, depth, walk)
+  walk.models = walk.models + 1
+  walk.model = raw and unescaped(raw)
+  walk.model_from, walk.model_to = at, next - 1
+  return next
+end
+
+local function stream(text, at, depth, walk)
+  walk.stream = byte(text, at) == T
+  return after_value(text, at, depth, walk)
+end
+
+local function one_tool(text, at, depth, walk)
+  walk.tools = true
+  return after_value(text, at, depth, walk)
+end
+
+local function tools(text, at, depth, walk)
+  if byte(text, at) == BRACKET then
+    return after_array(text, at + 1, depth + 1, walk, one_tool)
+  end
+  return after_value(text, at, depth, walk)
+end
+
+-- A message is whole. Texts stay as they are written: only the few that are asked for are unescaped, at the end.
+local function take(walk, by_user, text)
+  if by_user then
+    walk.first = walk.first or text
+    walk.last = text
+  end
+  local prefix = walk.prefix
+  if not prefix then
+    walk.prefix = text
+  elseif #prefix < RAW_PREFIX then
+    walk.prefix = prefix .. "\n" .. sub(text, 1, RAW_PREFIX)
+  end
+end
+
+local function add_text(walk, text)
+  walk.text = walk.text and walk.text .. "\n" .. text or text
+end
+
+local PART = {
+  text = function(text, at, depth, walk)
+    local next
+    walk.part, next = string_at(text, at, depth, walk)
+    return next
+  end,
+  type = function(text, at, depth, walk)
+    local raw, next = string_at(text, at, depth, walk)
+    if raw and PICTURES[unescaped(raw)] then
+      walk.vision = true
+    end
+    return next
+  end,
+}
+
+local function part(text, at, depth, walk)
+  local next
+  if byte(text, at) == BRACE then
+    walk.part = nil
+    next = after_object(text, at + 1, depth + 1, walk, PART)
+  else
+    walk.part, next = string_at(text, at, depth, walk)
+  end
+  if walk.part then
+    add_text(walk, walk.part)
+  end
+  return next
+end
+
+local MESSAGE = {
+  role = function(text, at, depth, walk)
+    local raw, next = string_at(text, at, depth, walk)
+    walk.by_user = raw ~= nil and unescaped(raw) == "user"
+    return next
+  end,
+  content = function(text, at, depth, walk)
+    walk.text = nil -- of two contents the last one counts, as for any other reader
+    if byte(text, at) == BRACKET then
+      return after_array(text, at + 1, depth + 1, walk, part)
+    end
+    local next
+    walk.text, next = string_at(text, at, depth, walk)
+    return next
+  end,
+}
+
+-- An element of the conversation: a message, or a text of the user's.
+local function message(text, at, depth, walk)
+  if byte(text, at) == BRACE then
+    walk.by_user, walk.text = false, nil
+    local next = after_object(text, at + 1, depth + 1, walk, MESSAGE)
+    take(walk, walk.by_user, walk.text or "")
+    return next
+  end
+  local raw, next = string_at(text, at, depth, walk)
+  if raw then
+    take(walk, true, raw)
+  end
+  return next
+end
+
+local function conversation(text, at, depth, walk)
+  walk.first, walk.last, walk.prefix, walk.vision = nil, nil, nil, false -- of two the last one counts
+  if byte(text, at) == BRACKET then
+    return after_array(text, at + 1, depth + 1, walk, message)
+  end
+  return message(text, at, depth, walk)
+end
+
+local READERS = {} -- endpoint → readers of the members of a request
+for endpoint, key in pairs(CONVERSATIONS) do
+  READERS[endpoint] = { model = model, stream = stream, tools = tools, functions = tools, [key] = conversation }
+end
+local NO_CONVERSATION = { model = model, stream = stream, tools = tools, functions = tools }
+
+-- All that a walk notes. It names every field, so that the table has its size from the start.
+local function new_walk(has_controls)
+  return {
+    has_controls = has_controls, problem = nil, models = 0, model = nil, model_from = nil, model_to = nil,
+    stream = false, tools = false, vision = false, by_user = nil, text = nil, part = nil,
+    first = nil, last = nil, prefix = nil, seed = nil, plain = nil,
+  }
+end
+
+-- True where the body has a control character, white space included: 32 times memchr beats one look at each character.
+local function has_controls(body)
+  for index = 1, #CONTROLS do
+    if find(body, CONTROLS[index], 1, true) then
+      return true
+    end
+  end
+  return false
+end
+
+local function after_request(body, walk, readers)
+  local at = after_space(body, 1)
+  if byte(body, at) == BRACE then
+    at = after_object(body, at + 1, 1, walk, readers)
+  else
+    walk.problem = "not_an_object"
+    at = after_value(body, at, 0, walk)
+  end
+  if after_space(body, at) <= #body then
+    invalid()
+  end
+  if find(body, "\\", 1, true) then
+    walk.plain = unescaped(body)
+  end
+end
+
+-- True where the body is JSON. Any other error is a mistake in this program, and must not pass for one of the client.
+local function is_json(body, walk, readers)
+  local sound, err = pcall(after_request, body, walk, readers)
+  if not sound and err ~= json.INVALID then
+    error(err, 0)
+  end
+  return sound
+end
+
+local function problem(walk)
+  if walk.models > 1 then
+    return "duplicate_model"
+  elseif not walk.model or walk.model == "" then
+    return "no_model"
+  end
+  return nil
+end
+
+-- Reads a body that is there whole. Returns problem (or nil), model, stream, tools, vision, last, seed, prefix; where
+-- the model's value is (model_from, model_to); and plain: the body with its escapes resolved, nil where it has none.
+function scan.whole(body, endpoint)
+  if not characters(body) then
+    return { problem = "invalid_utf8" }
+  end
+  local walk = new_walk(has_controls(body))
+  if not is_json(body, walk, READERS[endpoint] or NO_CONVERSATION) then
+    return { problem = "invalid_json" }
+  end
+  walk.problem = walk.problem or problem(walk)
+  walk.seed = walk.first and unescaped(sub(walk.first, 1, 6 * SEED_BYTES + 12), SEED_BYTES)
+  walk.last = walk.last and unescaped(walk.last, LAST_BYTES)
+  walk.prefix = walk.prefix and unescaped(walk.prefix, PREFIX_BYTES)
+  return walk
+end
+
+-- Reads the first part of a body that is not there whole: its model, as far as that has been seen.
+function scan.part(body)
+  local walk = new_walk(true)
+  is_json(body, walk, NO_CONVERSATION)
+  walk.problem = problem(walk)
+  return walk
+end
+
+return scan

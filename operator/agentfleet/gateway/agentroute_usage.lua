@@ -1,0 +1,123 @@
+-- What answers tell of the tokens that they took, beside the policy: a filter over streams, and small helpers of
+-- haproxy.cfg. Answers that are no streams are read by haproxy.cfg itself; streams go on untouched.
+
+local find, match, sub = string.find, string.match, string.sub
+
+local CARRIED = 512       -- bytes of a chunk that are kept: a usage may begin in one and end in the next
+local CHARGES = "abns@charge"
+
+local corrections = core.queue()
+
+-- The numbers of the last usage in this text, or nil: those of chats, else those of responses.
+local function told(text)
+  local at, from = nil, 1
+  repeat
+    local hit = find(text, '"usage"', from, true)
+    if hit then at, from = hit, hit + 7 end
+  until not hit
+  if not at then return nil end
+  local tokens_in = match(text, '"prompt_tokens"%s*:%s*(%d+)', at) or match(text, '"input_tokens"%s*:%s*(%d+)', at)
+  local tokens_out = match(text, '"completion_tokens"%s*:%s*(%d+)', at) or match(text, '"output_tokens"%s*:%s*(%d+)', at)
+  return tonumber(tokens_in), tonumber(tokens_out)
+end
+
+-- Events in this text: about as many as tokens.
+local function events(text)
+  local count, at = 0, find(text, "data:", 1, true)
+  while at do
+    count, at = count + 1, find(text, "data:", at + 5, true)
+  end
+  return count
+end
+
+local Usage = { id = "usage", flags = filter.FLT_CFG_FL_HTX }
+Usage.__index = Usage
+
+function Usage:new()
+  return setmetatable({ events = 0, carried = "" }, Usage)
+end
+
+-- Only streams are looked at: of anything else no byte passes through Lua.
+function Usage:http_headers(txn, message)
+  if not message:is_resp() then return end
+  local kind = message:get_headers()["content-type"]
+  if kind and find(kind[0], "text/event-stream", 1, true) == 1 then
+    self.until_ms = txn:get_var("txn.expires")
+    filter.register_data_filter(self, message.channel)
+  end
+end
+
+function Usage:http_payload(txn, message)
+  local text = message:body()
+  if not text or text == "" then return end
+  if self.until_ms then
+    local now = core.now()
+    if now.sec * 1000 + now.usec // 1000 > self.until_ms then return filter.ERROR end
+  end
+  self.events = self.events + events(text)
+  local whole = self.carried .. text
+  local tokens_in, tokens_out = told(whole)
+  if tokens_in then txn:set_var("txn.told_in", tokens_in) end
+  if tokens_out then self.is_told = true end
+  txn:set_var("txn.told_out", tokens_out or not self.is_told and self.events or txn:get_var("txn.told_out"))
+  self.carried = sub(whole, -CARRIED)
+end
+
+-- The end of a stream comes too late for rules, so a task gives the difference to its estimate to `frontend charge`.
+function Usage:http_end(txn, message)
+  local charged = message:is_resp() and self.events > 0 and txn:get_var("txn.charged")
+  if not charged then return end
+  local total = (txn:get_var("txn.told_in") or charged) + (txn:get_var("txn.told_out") or 0)
+  corrections:push({
+    caller = txn:get_var("txn.caller") or "",
+    groups = txn:get_var("txn.groups") or "",
+    more = math.max(0, total - charged),
+    less = math.max(0, charged - total),
+  })
+end
+
+core.register_filter("usage", Usage, function(self) return self end)
+
+core.register_task(function()
+  while true do
+    local one = corrections:pop_wait()
+    core.httpclient():get({
+      url = "http://charge/",
+      dst = CHARGES,
+      headers = {
+        ["x-af-caller"] = { one.caller }, ["x-af-groups"] = { one.groups },
+        ["x-af-more"] = { tostring(one.more) }, ["x-af-less"] = { tostring(one.less) },
+      },
+    })
+  end
+end)
+
+-- The decision header after another target than the first has answered.
+core.register_fetches("decision", function(txn)
+  local text = txn:get_var("txn.decision") or ""
+  local served = match(text, "plan=([^;]*)") or ""
+  local attempt, at = txn:get_var("txn.attempt") or 1, 0
+  for name in string.gmatch(served, "[^,]+") do
+    at = at + 1
+    if at == attempt then text = string.gsub(text, "target=[^;]*", "target=" .. name) end
+  end
+  return (string.gsub(text, "attempt=%d+", "attempt=" .. attempt))
+end)
+
+-- A claim that is a list of names, or one name → "a,b". Names that could be taken for two, or for syntax, are left out.
+core.register_converters("words", function(claim)
+  local words = {}
+  for word in string.gmatch(sub(claim, 1, 1) == "[" and claim or '"' .. claim .. '"', '"([^"]*)"') do
+    if find(word, "^[%w][-%w_.]*$") and #word <= 64 then words[#words + 1] = word end
+  end
+  return table.concat(words, ",")
+end)
+
+local ESCAPES = { ['"'] = '\\"', ["\\"] = "\\\\" }
+
+-- The text of a JSON string: UTF-8 stays as it is.
+core.register_converters("quoted", function(text)
+  return (string.gsub(text, '[%c"\\\127]', function(char)
+    return ESCAPES[char] or string.format("\\u%04x", string.byte(char))
+  end))
+end)

@@ -1,0 +1,151 @@
+"""haproxy.cfg, who: API keys, tokens of an identity provider, and identities that this namespace signs. Pure.
+
+Leaves txn.caller, txn.groups ("a,b") and txn.mode, or answers 401. Nothing that a client writes passes as a header of
+the gateway's own.
+"""
+
+from agentfleet.gateway.haproxy_text import answer, hexadecimal, one_of
+from agentfleet.gateway.layout import GROUPS_MAP, KEYS_MAP, RUN_FOLDER, Jwt, Layout
+
+IDENTITY_MAP = f"{RUN_FOLDER}/identity.map"
+"""`key` → the namespace's key in base64, as the init step writes it."""
+IDENTITY = "x-agentfleet-identity"
+"""Claims in base64url, a dot, and their HMAC-SHA256 in hexadecimal."""
+HOPS = "x-agentfleet-hops"
+MOST_HOPS = 8
+"""Gateways and agents that one request may pass."""
+JWT_SLOTS = tuple(f"{RUN_FOLDER}/jwt-{number}.pem" for number in range(4))
+"""Public keys, as the init step puts them there: HAProxy wants to know their names as it starts."""
+
+_MODES = ("Standard", "Private", "Offline")
+_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
+
+
+def loop_guard(layout: Layout) -> list[str]:
+    """Refuse what goes in circles."""
+    message = "The request has come back to this gateway: a target leads to the route itself."
+    lines = [
+        "http-request set-var(txn.hops) int(1)",
+        f"http-request set-var(txn.hops) req.hdr_val({HOPS}),add(1) if {{ req.fhdr({HOPS}) -m found }}",
+        answer(508, message, "loop_detected", f"{{ var(txn.hops) -m int gt {MOST_HOPS} }}"),
+    ]
+    if layout.hosts:
+        own = f"{{ req.hdr(host),field(1,:),lower -m str {' '.join(layout.hosts)} }}"
+        lines.append(answer(508, message, "loop_detected", f"{{ var(txn.hops) -m int gt 1 }} {own}"))
+    return lines
+
+
+def who(layout: Layout) -> list[str]:
+    """Who asks."""
+    lines = [
+        "http-request set-var(txn.now) date",
+        f"acl signed req.fhdr({IDENTITY}) -m found",
+        *_signed(),
+    ]
+    if layout.api_keys:
+        lines += [
+            f"http-request set-var(txn.caller) http_auth_bearer,sha2(256),hex,lower,map_str({KEYS_MAP}) if !signed",
+            f"http-request set-var(txn.groups) var(txn.caller),map_str({GROUPS_MAP}) if !signed",
+        ]
+    if layout.jwt:
+        lines += _jwt(layout.jwt)
+    if layout.api_keys or layout.jwt:
+        message = "Incorrect API key provided."
+        unknown = "!{ var(txn.caller) -m found }"
+        lines.append(answer(401, message, "invalid_api_key", unknown).replace(" hdr ", " hdr www-authenticate Bearer hdr ", 1))
+    else:
+        lines.append('http-request set-var(txn.caller) str("") if !signed')
+    return [
+        *lines,
+        f"http-request set-var(txn.identity) req.fhdr({IDENTITY}) if signed",
+        "http-request del-header x-agentfleet- -m beg",
+        "http-request del-header x-af- -m beg",
+        f"http-request set-header {HOPS} %[var(txn.hops)]",
+    ]
+
+
+def _signed() -> list[str]:
+    """An agent that calls shows who asked it, and how private that is, signed with the key of the namespace."""
+    bad = "signed !{ var(txn.given),secure_memcmp(txn.mac) }"
+    claims = "var(txn.claims),json_query"
+    return [
+        f"http-request set-var(txn.claims) req.fhdr({IDENTITY}),field(1,.) if signed",
+        f"http-request set-var(txn.given) req.fhdr({IDENTITY}),field(2,.) if signed",
+        f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP}) if signed",
+        "http-request set-var(txn.mac) var(txn.claims),hmac(sha256,txn.identity_key),hex,lower if signed",
+        answer(401, "The signature of x-agentfleet-identity is wrong.", "invalid_identity", bad),
+        "http-request set-var(txn.claims) var(txn.claims),ub64dec if signed",
+        f"http-request set-var(txn.left) {claims}('$.exp','int'),sub(txn.now) if signed",
+        f"http-request set-var(txn.caller) {claims}('$.sub') if signed",
+        f"http-request set-var(txn.mode) {claims}('$.mode') if signed",
+        f"http-request set-var(txn.groups) {claims}('$.groups'),lua.words if signed",
+        answer(401, "x-agentfleet-identity has run out.", "invalid_identity", "signed !{ var(txn.left) -m int gt 0 }"),
+        answer(401, "x-agentfleet-identity has no sub.", "invalid_identity", "signed !{ var(txn.caller) -m found }"),
+        answer(
+            401,
+            f"The mode in x-agentfleet-identity is none of {' '.join(_MODES)}.",
+            "invalid_identity",
+            f"signed !{one_of('txn.mode', _MODES)}",
+        ),
+    ]
+
+
+def _jwt(jwt: Jwt) -> list[str]:
+    """A token counts when its algorithm is the one that is expected, its signature fits, and it has not run out."""
+    if jwt.algorithm not in _ALGORITHMS:
+        raise ValueError(f"jwt algorithm {jwt.algorithm!r}: expected one of {', '.join(_ALGORITHMS)}")
+    token = "var(txn.bearer)"
+    lines = [
+        "http-request set-var(txn.bearer) http_auth_bearer if !signed !{ var(txn.caller) -m found }"
+        " { http_auth_bearer,field(3,.) -m len gt 0 }",
+        f"http-request set-var(txn.alg) {token},jwt_header_query('$.alg')",
+        "acl token var(txn.bearer) -m found",
+        f"acl pinned var(txn.alg) -m str {jwt.algorithm}",
+    ]
+    for slot in JWT_SLOTS:
+        lines.append(
+            f'http-request set-var(txn.genuine) {token},jwt_verify("{jwt.algorithm}","{slot}")'
+            " if token pinned !{ var(txn.genuine) -m int 1 }"
+        )
+    lines += [
+        f"http-request set-var(txn.left) {token},jwt_payload_query('$.exp','int'),sub(txn.now) if token",
+        f"http-request set-var(txn.early) {token},jwt_payload_query('$.nbf','int'),sub(txn.now) if token",
+        f"http-request set-var(txn.issuer) {token},jwt_payload_query('$.iss'),hex,lower if token",
+        f"http-request set-var(txn.audience) {token},jwt_payload_query('$.aud'),hex,lower if token",
+        "acl genuine var(txn.genuine) -m int 1",
+        "acl lasting var(txn.left) -m int gt 0",  # a token without exp has no txn.left
+        "acl early var(txn.early) -m int gt 0",
+        f"acl issued var(txn.issuer) -m str {hexadecimal(jwt.issuer)}",
+    ]
+    conditions = "token pinned genuine lasting !early issued"
+    if jwt.audiences:
+        # A string, or a list: '["a","b"]'. Its text is compared with its quotes around it.
+        lines.append(f"acl meant var(txn.audience) -m str {' '.join(map(hexadecimal, jwt.audiences))}")
+        quoted = " ".join(hexadecimal(f'"{each}"') for each in jwt.audiences)
+        lines.append(f"acl meant var(txn.audience) -m sub {quoted}")
+        conditions += " meant"
+    return [
+        *lines,
+        f"http-request set-var(txn.caller) {token},jwt_payload_query('$.{jwt.subject_claim}') if {conditions}",
+        f"http-request set-var(txn.groups) {token},jwt_payload_query('$.{jwt.groups_claim}'),lua.words if {conditions}",
+    ]
+
+
+def sign(agents: bool) -> list[str]:
+    """The identity of the caller, for agents."""
+    if not agents:
+        return []
+    claims = (
+        '{"sub":"%[var(txn.caller),json(utf8s)]","groups":[%[var(txn.group_list)]],'
+        '"mode":"%[var(txn.mode)]","exp":%[var(txn.until)]}'
+    )
+    return [
+        "http-request set-var(txn.mode) str(Standard) unless { var(txn.mode) -m len gt 0 }",
+        "http-request set-var(txn.until) var(txn.request_ms),div(1000),add(60),add(txn.now)",
+        "http-request set-var-fmt(txn.group_list) '\"%[var(txn.groups)]\"' if { var(txn.groups) -m len gt 0 }",
+        "http-request set-var(txn.group_list) \"var(txn.group_list),regsub(',','\\\\x22,\\\\x22',g)\"",
+        f"http-request set-var-fmt(txn.claims) '{claims}'",
+        "http-request set-var(txn.claims) var(txn.claims),ub64enc",
+        f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP})",
+        f"http-request set-header {IDENTITY} %[var(txn.claims)].%[var(txn.claims),hmac(sha256,txn.identity_key),hex,lower]",
+    ]

@@ -1,0 +1,189 @@
+"""haproxy.cfg, where to: the pods of each target, the gate before those that sleep, the way to the owner. Pure.
+
+    pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue
+    hold_<id>   the Service, by name: it refuses until there is a pod, and HAProxy tries three times a second
+    own_<id>    the gateway that counts a target's requests for all
+"""
+
+import ipaddress
+from collections.abc import Iterator
+
+from agentfleet.gateway.haproxy_access import IDENTITY
+from agentfleet.gateway.haproxy_text import answer, section, when
+from agentfleet.gateway.layout import CREDENTIALS_MAP, DECIDER_PORT, METRICS_PORT, OWNER_PORT, Backend, Layout
+from agentfleet.gateway.types import Policy, Target
+
+RAMP = 4
+"""Requests at once that a target gets which has just woken up and says nothing of its capacity."""
+CONNECT_MS = 300
+
+
+def backends(policy: Policy, layout: Layout) -> list[str]:
+    """All of them."""
+    lines: list[str] = []
+    for target, backend in zip(policy.targets, layout.backends, strict=True):
+        lines += _pool(policy, target, backend)
+        if backend.service:
+            lines += _hold(policy, target, backend)
+        lines += _own(policy, layout, backend)
+    return [*lines, *_decider()]
+
+
+def _pool(policy: Policy, target: Target, backend: Backend) -> list[str]:
+    is_external = target.kind == "External" and not backend.service
+    lines = [
+        *_balance(backend),
+        f"timeout queue {policy.queue_ms}ms",
+        *(["timeout connect 2s", "timeout check 3s"] if is_external else []),
+        *([f"option httpchk GET {backend.health}"] if backend.health else []),
+        # A node that is lost answers nothing: five seconds instead of the kernel's hours.
+        "option srvtcpka",
+        "srvtcpka-idle 2s",
+        "srvtcpka-intvl 1s",
+        "srvtcpka-cnt 3",
+        "retries 2",
+        "option redispatch 1",
+        "retry-on conn-failure empty-response",
+        # An idle connection that its server closes just now would lose a request that must not be repeated.
+        *(["option http-server-close"] if target.side_effects else []),
+        *_sent(target, backend, is_external),
+        *_answered(backend, is_external),
+        *_servers(target, backend, is_external),
+    ]
+    return section(f"backend pool_{target.id}", lines)
+
+
+def _balance(backend: Backend) -> Iterator[str]:
+    if backend.hashed:
+        yield "balance hash var(txn.key)"
+        yield "hash-type consistent"
+        yield "hash-balance-factor 150"
+    else:
+        yield "balance leastconn"
+    if backend.near:
+        yield "option allbackups"
+
+
+def _sent(target: Target, backend: Backend, is_external: bool) -> list[str]:
+    """What is changed in requests on their last way."""
+    if backend.has_credentials:
+        key = f"%[str({target.id}),map_str({CREDENTIALS_MAP})]"
+        authorization = f'http-request set-header authorization "Bearer {key}"'
+    else:
+        authorization = "http-request del-header authorization"
+    lines = [
+        "filter lua.rewrite",
+        f"http-request set-var(txn.send_model) str({target.model})",
+        "http-request set-timeout server var(txn.left) if { var(txn.left) -m int gt 0 }",
+        "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
+        authorization,
+        "http-request del-header x-af- -m beg",
+    ]
+    if not backend.is_agent:
+        lines.append(f"http-request del-header {IDENTITY}")
+    if backend.path:
+        lines.append(f"http-request replace-path /v1(/.*)? {backend.path}\\1")
+    if is_external:
+        lines.append(f"http-request set-header host {backend.host}")
+    return lines
+
+
+def _answered(backend: Backend, is_external: bool) -> list[str]:
+    """What is made of answers before anybody looks at them."""
+    lines = [
+        "http-response set-var(txn.answered) int(1)",
+        f"http-response set-timeout server {backend.idle_ms}ms",
+        "http-response set-status 503 if { status 529 }",
+        "http-response set-status 502 if { status 425 }",  # between gateways 425 says that a target is full
+    ]
+    if is_external:
+        refused = "The gateway is not let in at the target."
+        lines += [
+            "http-response del-header x-af- -m beg",
+            answer(502, refused, "target_refused", "{ status 401 403 }", on="response"),
+        ]
+    return lines
+
+
+def _servers(target: Target, backend: Backend, is_external: bool) -> list[str]:
+    place = f" maxconn {target.capacity}" if target.capacity else ""
+    if is_external:
+        return [f"server endpoint {backend.host}:{backend.port} check inter 5s fall 2 rise 1{place}{_address(backend)}"]
+    lines = [
+        "default-server check inter 1s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 2 on-error fastinter"
+        f" tcp-ut 4s hash-key addr init-addr none resolvers cluster resolve-prefer ipv4{place}{_tls(backend)}"
+    ]
+    backup = ""
+    if backend.near:
+        lines.append(f'server-template near {backend.slots} "{backend.near}:{backend.port}"')
+        backup = " backup"
+    lines.append(f"server-template pod {backend.slots} {backend.host}:{backend.port}{backup}")
+    return lines
+
+
+def _address(backend: Backend) -> str:
+    try:
+        ipaddress.ip_address(backend.host)
+    except ValueError:
+        return f" init-addr none resolvers cluster resolve-prefer ipv4{_tls(backend)}"
+    return _tls(backend)
+
+
+def _tls(backend: Backend) -> str:
+    if not backend.tls:
+        return ""
+    return f" ssl verify required verifyhost {backend.host} sni str({backend.host}) ca-file {backend.ca_file or '@system-ca'}"
+
+
+def _hold(policy: Policy, target: Target, backend: Backend) -> list[str]:
+    """Those that wait leave a few at a time, or the first pod would get all of them at once."""
+    lines = [
+        f"timeout connect {CONNECT_MS}ms",
+        f"timeout queue {policy.queue_ms}ms",
+        f"retries {max(1, policy.queue_ms // CONNECT_MS)}",  # HAProxy waits that long between two
+        "retry-on conn-failure",
+        *_sent(target, backend, is_external=False),
+        *_answered(backend, is_external=False),
+        f"server gate {backend.service}:{backend.service_port} maxconn {target.capacity or RAMP}"
+        " init-addr none resolvers cluster resolve-prefer ipv4",
+    ]
+    return section(f"backend hold_{target.id}", lines)
+
+
+def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
+    """In all gateways the same order, so that all choose the same successor when the owner is lost."""
+    if backend.owner is None or len(layout.peers) < 2:
+        return []
+    peers = layout.peers
+    order = [*peers[backend.owner :], *peers[: backend.owner]]
+    lines = [
+        "balance first",
+        f"timeout queue {policy.queue_ms}ms",
+        "retries 3",
+        "option redispatch 1",
+        "retry-on conn-failure empty-response",
+        "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
+        "http-response set-var(txn.answered) int(1)",
+        "option httpchk GET /healthz",
+        f"default-server check port {METRICS_PORT} inter 500ms fall 2 rise 2 tcp-ut 4s"
+        # What it refuses goes to its successor at once, not when the next checks have failed.
+        " observe layer4 error-limit 1 on-error mark-down",
+        *(
+            f"server {peer.name} {peer.address}:{OWNER_PORT}{' backup' if place else ''}"
+            for place, peer in enumerate(order)
+        ),
+    ]
+    # The owner itself needs no way to itself, and must not count what it sends there twice.
+    return when(f'!streq("$HOSTNAME",{order[0].name})', section(f"backend own_{backend.id}", lines))
+
+
+def _decider() -> list[str]:
+    """It calls back as the same caller: by the authorization, and as privately as an agent that asks."""
+    lines = [
+        "timeout connect 1s",
+        "retries 2",
+        "retry-on conn-failure",
+        f"http-request set-header {IDENTITY} %[var(txn.identity)] if {{ var(txn.identity) -m found }}",
+        f"server decider 127.0.0.1:{DECIDER_PORT}",
+    ]
+    return section("backend decider", lines)

@@ -1,0 +1,295 @@
+"""haproxy.cfg, `frontend route`: what happens to a request, from top to bottom. Pure.
+
+    who ─▶ how much ─▶ body ─▶ what (scan, sensitivity, complexity, conversation, intent) ─▶ policy ─▶ backend
+"""
+
+from agentfleet.gateway import haproxy_access, haproxy_chain, haproxy_limits
+from agentfleet.gateway.complexity import LONG_PROMPT, LONG_TEXT, SHORT_PROMPT, SHORT_TEXT
+from agentfleet.gateway.haproxy_log import log_format
+from agentfleet.gateway.haproxy_text import JSON, answer, comma_field, one_of, section
+from agentfleet.gateway.layout import CONFIG_FOLDER, DECIDER_PORT, HTTP_PORT, TLS_FOLDER, TLS_PORT, Layout
+from agentfleet.gateway.types import Policy
+
+_IDS = '{"id":"%[var(txn.asked),json(utf8s)]","object":"model","created":0,"owned_by":"agentfleet"}'
+_TRY_LATER = "Try again later."
+
+
+def frontend(policy: Policy, layout: Layout) -> list[str]:
+    """The section."""
+    lines = [
+        f"bind :{HTTP_PORT}",
+        *([f"bind :{TLS_PORT} ssl crt {TLS_FOLDER}/tls.crt alpn h2,http/1.1"] if layout.tls else []),
+        "log stdout len 65500 format raw local0 info",
+        "log ring@audit len 65500 format raw local0 info",
+        "unique-id-format %[uuid()]",
+        log_format(layout),
+        "filter lua.usage",
+        *_path(),
+        *haproxy_access.loop_guard(layout),
+        *haproxy_access.who(layout),
+        *_lists(),
+        "http-request allow if { var(txn.endpoint) -m str decider }",
+        *haproxy_limits.checks(layout),
+        *_body(layout),
+        *_classes(layout),
+        *_conversation(policy, layout),
+        *_intent(policy, layout),
+        "http-request set-var(txn.tier) req.fhdr(x-agentroute-tier)",
+        "http-request lua.route",
+        "http-request lua.dry_run if { req.fhdr(x-agentroute-dry-run) -i true }",
+        *_refusals(),
+        *haproxy_limits.charge(layout),
+        *_audited(layout),
+        *_on_its_way(policy, layout),
+        *_answers(layout),
+        *_afterwards(layout),
+        "use_backend decider if { var(txn.endpoint) -m str decider }",
+        "use_backend try_%[var(txn.retry)]_1 if chained",
+        *haproxy_chain.places(policy, layout),
+    ]
+    return section("frontend route", lines)
+
+
+def _path() -> list[str]:
+    get, post = "{ method GET HEAD }", "METH_POST"
+    return [
+        f"http-request set-var(txn.endpoint) path,map_str({CONFIG_FOLDER}/paths.map)",
+        'http-request set-var(txn.endpoint) str(model) if { path_beg /v1/models/ }',
+        answer(404, "There is no such path here.", "unknown_url", "!{ var(txn.endpoint) -m found }"),
+        answer(405, "This path takes GET.", "method_not_allowed", f"!{get} {{ path /v1/models /health }} || !{get} {one_of('txn.endpoint', ['model'])}"),
+        answer(405, "This path takes POST.", "method_not_allowed", f"!{post} !{{ path /v1/models /health }} !{one_of('txn.endpoint', ['model'])}"),
+    ]
+
+
+def _lists() -> list[str]:
+    asked = one_of("txn.endpoint", ["model"])
+    return [
+        f"http-request return status 200 {JSON} file {CONFIG_FOLDER}/models.json if {one_of('txn.endpoint', ['models'])}",
+        f'http-request set-var(txn.asked) path,url_dec,regsub(^/v1/models/,"") if {asked}',
+        f"http-request return status 200 {JSON} lf-string '{_IDS}' if {asked} {{ var(txn.asked),map_str({CONFIG_FOLDER}/models.map) -m found }}",
+        answer(404, "The model does not exist.", "model_not_found", asked),
+    ]
+
+
+def _body(layout: Layout) -> list[str]:
+    message = f"The request is larger than {layout.max_body} bytes."
+    chunked = "{ req.fhdr(transfer-encoding) -m found }"
+    return [
+        "http-request set-var(txn.size) req.fhdr(content-length),add(0)",
+        answer(413, message, "request_too_large", f"{{ var(txn.size) -m int gt {layout.max_body} }}"),
+        "http-request wait-for-body time 10s",
+        answer(
+            413,
+            f"A request without content-length must not be larger than {layout.buffer} bytes.",
+            "request_too_large",
+            f"{chunked} {{ req.body_size gt {layout.buffer} }}",
+        ),
+        "http-request lua.scan",
+        f"http-request set-var(txn.why) var(txn.problem),map_str({CONFIG_FOLDER}/problems.map) if {{ var(txn.problem) -m found }}",
+        f"http-request return status 400 {JSON} lf-string"
+        ' \'{"error":{"message":"%[var(txn.why)]","type":"invalid_request_error","param":null,"code":"%[var(txn.problem)]"}}\''
+        " hdr x-agentroute-decision reason=%[var(txn.problem)] if { var(txn.problem) -m found }",
+    ]
+
+
+def _classes(layout: Layout) -> list[str]:
+    lines = []
+    if layout.sensitive:
+        patterns = f"map_reg({CONFIG_FOLDER}/sensitivity.map)"
+        whole = "{ var(txn.text) -m found }"
+        lines += [
+            f"http-request set-var(txn.sens) var(txn.text),{patterns} if {whole}",
+            f"http-request set-var(txn.sens) req.body,{patterns} if !{whole}",
+        ]
+    unsure = "!{ var(txn.cplx) -m found }"
+    if layout.complexity:
+        lines.append(f"http-request set-var(txn.cplx) var(txn.last),map_reg({CONFIG_FOLDER}/complexity.map)")
+    return [
+        *lines,
+        "http-request set-var(txn.bytes) var(txn.last),length",
+        f"http-request set-var(txn.cplx) str(Complex) if {unsure} {{ var(txn.bytes) -m int ge {LONG_TEXT} }}"
+        f" || {unsure} {{ var(txn.tokens) -m int ge {LONG_PROMPT} }}",
+        f"http-request set-var(txn.cplx) str(Simple) if {unsure} {{ var(txn.bytes) -m int le {SHORT_TEXT} }}"
+        f" {{ var(txn.tokens) -m int le {SHORT_PROMPT} }}",
+    ]
+
+
+def _conversation(policy: Policy, layout: Layout) -> list[str]:
+    lines = []
+    if layout.ask_intent or any(rule.strategy == "Sticky" or rule.canary for rule in policy.rules):
+        session = "{ req.fhdr(x-session-id) -m len gt 0 }"
+        lines += [
+            f'http-request set-var-fmt(txn.conv) "%[var(txn.caller)]|s|%[req.fhdr(x-session-id)]" if {session}',
+            f'http-request set-var-fmt(txn.conv) "%[var(txn.caller)]|%[var(txn.model)]|%[var(txn.seed)]" if !{session}',
+            "http-request set-var(txn.conversation) var(txn.conv),crc32",
+        ]
+    if any(rule.strategy == "PrefixAware" for rule in policy.rules):
+        lines.append("http-request set-var(txn.prefix_hash) var(txn.prefix),crc32")
+    return lines
+
+
+def _intent(policy: Policy, layout: Layout) -> list[str]:
+    """The decider is asked for what is not known of a conversation yet; where it does not answer in time, none is."""
+    url = f"http://127.0.0.1:{DECIDER_PORT}/decide"
+    named = f"{{ var(txn.model),map_str({CONFIG_FOLDER}/named.map) -m found }}"
+    if not layout.ask_intent:
+        if layout.ask_complexity:
+            return [f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{named}"]
+        return []
+    unknown = f"!{named} !{{ var(txn.intent) -m found }}"
+    lines = [
+        f"http-request track-sc0 var(txn.conv),xxh64 table gateways/intents if !{named}",
+        f"http-request set-var(txn.intent) sc_get_gpt(0,0),map_str({CONFIG_FOLDER}/intents.map) if !{named}",
+        f"http-request set-var(txn.new) int(1) if {unknown}",
+    ]
+    new = "{ var(txn.new) -m int 1 }"
+    if layout.ask_complexity:
+        both = max(layout.intent_ms, layout.complexity_ms)
+        lines += [
+            f"http-request lua.ask {url} {both} both if {new}",
+            f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{new} !{named}",
+        ]
+    else:
+        lines.append(f"http-request lua.ask {url} {layout.intent_ms} intent if {new}")
+    return [
+        *lines,
+        f"http-request set-var(txn.number) var(txn.intent),map_str_int({CONFIG_FOLDER}/intent-numbers.map,0) if {new}",
+        f"http-request sc-set-gpt(0,0) var(txn.number) if {new} {{ var(txn.number) -m int gt 0 }}",
+    ]
+
+
+def _refusals() -> list[str]:
+    status = "var(txn.status) -m int"
+    missing = (
+        '{"error":{"message":"The model `%[var(txn.model),json(utf8s)]` does not exist.","type":"invalid_request_error",'
+        '"param":"model","code":"model_not_found"}}'
+    )
+    return [
+        f"http-request return status 404 {JSON} lf-string '{missing}' if {{ {status} 404 }}",
+        answer(403, "No target may see this request: it must not go to a cloud.", "privacy_denied", f"{{ {status} 403 }}"),
+        answer(429, f"The queue is full. {_TRY_LATER}", "queue_full", f"{{ {status} 429 }}", after=5),
+        answer(503, f"No target is there. {_TRY_LATER}", "no_target", f"!{{ {status} 200 }}", after=5),
+    ]
+
+
+def _on_its_way(policy: Policy, layout: Layout) -> list[str]:
+    header = policy.priority_header
+    hops = bool(haproxy_chain.chains(policy)) or len(layout.peers) > 1
+    lines = [
+        "http-request set-var(txn.left) var(txn.request_ms)",
+        "http-request set-var(txn.left) var(txn.first_byte_ms) if { var(txn.first_byte_ms) -m int gt 0 }",
+        *_once(policy),
+        *haproxy_access.sign(any(each.is_agent for each in layout.backends)),
+        f"http-request set-var(txn.priority) int(-10) if {{ req.fhdr({header}) -i high }}",
+        f"http-request set-var(txn.priority) int(10) if {{ req.fhdr({header}) -i low }}",
+        "http-request set-priority-class var(txn.priority) if { var(txn.priority) -m found }",
+        *haproxy_chain.away(layout),
+        "acl only_full var(txn.retry) -m str Q",
+        "acl retried var(txn.retry) -m len gt 0",
+        "http-request set-var(txn.attempt) int(1)",
+        "http-request set-var(txn.expires) date(0,ms),add(txn.request_ms)",
+        # Whether a target of this gateway's own is full is known already.
+        "http-request set-var(txn.chained) int(1) if retried !only_full || only_full away",
+        "acl chained var(txn.chained) -m int 1",
+    ]
+    if hops:
+        sent = "if chained || away"
+        lines += [
+            f"http-request set-var(txn.deadline) var(txn.expires) {sent}",
+            f"http-request set-header x-af-deadline %[var(txn.expires)] {sent}",
+            f"http-request set-header x-af-first %[var(txn.left)] {sent}",
+            f"http-request set-header x-af-key %[var(txn.key)] {sent}",
+            f"http-request set-header x-af-model-at %[var(txn.model_at)] {sent}",
+            "http-request set-header x-af-priority %[var(txn.priority)] if { var(txn.priority) -m found }",
+            "http-request set-header x-af-once %[var(txn.once)] if { var(txn.once) -m found }",
+            "http-request set-header x-af-plan %[var(txn.plan)] if chained",
+            "http-request set-header x-af-retry %[var(txn.retry)] if chained",
+            *haproxy_chain.to_owner(layout),
+        ]
+    return lines
+
+
+def _audited(layout: Layout) -> list[str]:
+    """What the audit line says of a request itself."""
+    lines = [
+        "http-request set-var(txn.told_in) var(txn.tokens)",
+    ]
+    if layout.audit_content:
+        lines.append(f"http-request set-var(txn.content) var(txn.last),lua.quoted if {one_of('txn.d_sens', ['Public'])}")
+    return lines
+
+
+def _once(policy: Policy) -> list[str]:
+    """Where the rule says whether requests may be sent twice, it says so for all targets of the plan."""
+    effects = [target.id for target in policy.targets if target.side_effects]
+    lines = [f"http-request set-var(txn.once) int(1) if {one_of('txn.target', effects)}"] if effects else []
+    for says, number in ((True, 1), (False, 0)):
+        names = [rule.name for rule in policy.rules if rule.side_effects is says]
+        if names:
+            lines.append(f"http-request set-var(txn.once) int({number}) if {one_of('txn.rule', names)}")
+    return lines
+
+
+def _answers(layout: Layout) -> list[str]:
+    """What is made of answers. Only those that are no stream are looked into here."""
+    whole = "{ res.fhdr(content-type) -m beg application/json }"
+    query = "res.body,json_query"
+    lines = [
+        "http-response set-var(txn.attempt) res.fhdr(x-af-attempt),add(0) if chained",
+        *(
+            f"http-response set-var(txn.target) {comma_field('var(txn.plan)', number)} if chained {{ var(txn.attempt) -m int {number} }}"
+            for number in range(2, 6)
+        ),
+        "http-response set-var(txn.late) res.fhdr(x-af-late) if chained || away",
+        "http-response del-header x-af- -m beg if chained || away",
+        *_in_form(),
+        f"http-response wait-for-body time 10s if {whole}",
+        f"http-response set-var(txn.told_in) {query}('$.usage.prompt_tokens','int') if {whole}",
+        f"http-response set-var(txn.told_out) {query}('$.usage.completion_tokens','int') if {whole}",
+    ]
+    responses = one_of("txn.endpoint", ["responses"])
+    lines += [
+        f"http-response set-var(txn.told_in) {query}('$.usage.input_tokens','int') if {responses} {whole}",
+        f"http-response set-var(txn.told_out) {query}('$.usage.output_tokens','int') if {responses} {whole}",
+    ]
+    if haproxy_limits.counts_tokens(layout):
+        lines += [
+            # An error has cost nothing.
+            "http-response set-var(txn.total) int(0)",
+            "http-response set-var(txn.total) var(txn.told_out,0),add(txn.told_in) if { status lt 400 }",
+            "http-response set-var(txn.more) var(txn.total),sub(txn.charged) if { var(txn.charged) -m found }",
+            "http-response set-var(txn.less) var(txn.more),neg if { var(txn.charged) -m found }",
+            *haproxy_limits.correct(layout),
+        ]
+    return lines
+
+
+def _in_form() -> list[str]:
+    """Errors of targets in OpenAI's form, whatever they were."""
+    no_json = "!{ res.fhdr(content-type) -m beg application/json }"
+    lines = [answer(429, f"All targets are full. {_TRY_LATER}", "queue_full", "{ status 425 }", after=5, on="response")]
+    for status in (400, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504):
+        said = f"The target answered {status}."
+        lines.append(answer(status, said, "target_error", f"{{ status {status} }} {no_json}", on="response"))
+    return [
+        *lines,
+        answer(502, "The target answered with an error.", "target_error", f"{{ status 401:599 }} {no_json}", on="response"),
+    ]
+
+
+def _afterwards(layout: Layout) -> list[str]:
+    """What every answer gets, also those of HAProxy itself."""
+    lines = [
+        "http-after-response set-header x-request-id %[unique-id]",
+        "http-after-response set-status 504 if { var(txn.late) -m found }",
+        "http-after-response set-header retry-after 5 if { status 503 } !{ res.fhdr(retry-after) -m found }",
+    ]
+    if layout.explain:
+        shown = "{ var(txn.decision) -m found }"
+    else:
+        shown = "{ var(txn.decision) -m found } { src 127.0.0.1 }"
+    return [
+        *lines,
+        f"http-after-response set-header x-agentroute-decision %[var(txn.decision)] if {shown}",
+        f"http-after-response set-header x-agentroute-decision %[lua.decision] if {shown} {{ var(txn.attempt) -m int gt 1 }}",
+    ]

@@ -1,0 +1,170 @@
+"""haproxy.cfg, the process: limits of memory and time, Lua, logs, resolvers, peers, and the page of metrics. Pure."""
+
+from collections.abc import Sequence
+
+from agentfleet.gateway import haproxy_limits
+from agentfleet.gateway.haproxy_text import JSON, problem, section, when
+from agentfleet.gateway.layout import ADMIN_SOCKET, CONFIG_FOLDER, METRICS_PORT, PEERS_PORT, RUN_FOLDER, Backend, Layout
+from agentfleet.gateway.types import Policy
+
+AUDIT_SOCKET = f"{RUN_FOLDER}/audit.sock"
+"""Where the decider takes audit lines."""
+HEADERS_SPACE = 16 * 2**10
+"""Room in a buffer beside the body: for its headers, and for what HAProxy adds to them."""
+REGULAR_BUFFER = 64 * 2**10
+"""HAProxy 3.4 takes this much for each direction of a request, and more only for a body that needs it."""
+
+_OWN_ERRORS = {
+    400: ("The request is not valid HTTP.", "bad_request"),
+    408: ("The request did not arrive in time.", "request_timeout"),
+    413: ("The request is too large.", "request_too_large"),
+    414: ("The URL is too long.", "bad_request"),
+    431: ("The headers are too large.", "bad_request"),
+    500: ("The gateway failed.", "internal_error"),
+    502: ("The target closed the connection or answered something that is not HTTP.", "bad_gateway"),
+    503: ("No target could take the request in time. Try again later.", "service_unavailable"),
+    504: ("The target did not answer in time.", "timeout"),
+}
+
+
+def longest_ms(policy: Policy) -> int:
+    """The longest that a request may take once it is sent."""
+    return max([600_000, *(rule.request_ms for rule in policy.rules)])
+
+
+def process(policy: Policy, layout: Layout) -> list[str]:
+    """The sections global, defaults, resolvers, ring and peers."""
+    return [
+        *_global(policy, layout),
+        *_defaults(policy),
+        *_resolvers(),
+        *_ring(),
+        *_peers(layout),
+    ]
+
+
+def _global(policy: Policy, layout: Layout) -> list[str]:
+    # A stopping gateway waits for what it holds, and then for the answers.
+    stop_s = layout.grace_s + -(-(policy.queue_ms + longest_ms(policy)) // 1000)
+    whole = layout.buffer + HEADERS_SPACE
+    lines = [
+        f"stats socket {ADMIN_SOCKET} mode 600 level admin",
+        f"nbthread {layout.threads}",
+        # Else HAProxy makes tables for as many connections as the node allows: a million.
+        "fd-hard-limit 16384",
+        f"hard-stop-after {stop_s}s",
+        f"grace {layout.grace_s}s",
+        f"tune.bufsize {whole}",
+        f"tune.stick-counters {max(3, haproxy_limits.counters(layout))}",
+        "tune.lua.bool-sample-conversion normal",
+        "httpclient.retries 0",
+        "httpclient.timeout.connect 300ms",
+        "ssl-default-bind-options ssl-min-ver TLSv1.2",
+        f"lua-prepend-path {CONFIG_FOLDER}/?.lua",
+        f"lua-load-per-thread {CONFIG_FOLDER}/agentroute.lua {CONFIG_FOLDER}/route.json {whole}",
+        f"lua-load-per-thread {CONFIG_FOLDER}/agentroute_usage.lua",
+    ]
+    if len(layout.peers) > 1:
+        lines.append('localpeer "${HOSTNAME}"')
+    return section("global", lines)
+
+
+def _defaults(policy: Policy) -> list[str]:
+    lines = [
+        "mode http",
+        "option http-no-delay",  # without it tokens are held back and leave in bursts of 200 ms
+        "option abortonclose",  # a client that has left frees its place
+        "option idle-close-on-response",
+        "option dontlognull",
+        "timeout connect 300ms",
+        "timeout http-request 10s",
+        "timeout http-keep-alive 60s",
+        "timeout client 300s",
+        f"timeout server {longest_ms(policy) + policy.queue_ms}ms",
+        f"timeout queue {policy.queue_ms}ms",
+        "timeout check 500ms",
+    ]
+    for status, (message, code) in _OWN_ERRORS.items():
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        lines.append(f"http-error status {status} {JSON} string '{problem(message, code, kind)}'")
+    return section("defaults", lines)
+
+
+def _resolvers() -> list[str]:
+    return section(
+        "resolvers cluster",
+        [
+            "parse-resolv-conf",
+            "accepted_payload_size 8192",  # a truncated answer is dropped whole: 512 bytes hold 29 pods
+            "timeout resolve 1s",
+            "timeout retry 500ms",
+            "hold valid 1s",
+            # Addresses outlive a DNS that has gone.
+            "hold timeout 1h",
+            "hold refused 1h",
+            "hold other 1h",
+        ],
+    )
+
+
+def _ring() -> list[str]:
+    """Audit lines on their way to the decider: they wait while it restarts."""
+    return section(
+        "ring audit",
+        [
+            "format raw",
+            "maxlen 65500",
+            "size 1048576",
+            "timeout connect 1s",
+            "timeout server 10s",
+            f"server decider unix@{AUDIT_SOCKET} log-proto octet-count",
+        ],
+    )
+
+
+def _peers(layout: Layout) -> list[str]:
+    """What is counted, and intents that are known: tables that the gateways of a route tell each other of."""
+    lines: list[str] = []
+    if len(layout.peers) > 1:
+        lines.append(f"bind :{PEERS_PORT}")
+        for peer in layout.peers:
+            lines += [
+                f'.if streq("$HOSTNAME",{peer.name})',
+                f"server {peer.name}",
+                ".else",
+                f"server {peer.name} {peer.address}:{PEERS_PORT}",
+                ".endif",
+            ]
+    tables = haproxy_limits.tables(layout)
+    if layout.ask_intent:
+        tables.append("table intents type string len 24 size 100k expire 1h store gpt(1)")
+    return section("peers gateways", [*lines, *tables]) if tables else []
+
+
+def metrics(layout: Layout) -> list[str]:
+    """The page of metrics, and what kubelet asks."""
+    known = [f"acl known nbsrv({name}) gt 0" for name in map(_first_known, layout.backends)]
+    return section(
+        "frontend metrics",
+        [
+            f"bind :{METRICS_PORT}",
+            "no log",
+            "http-request use-service prometheus-exporter if { path /metrics }",
+            'http-request return status 200 content-type text/plain string "ok" if { path /healthz }',
+            *known,
+            # Stopping, it must leave its Service; without an answer from DNS it could only refuse.
+            'http-request return status 200 content-type text/plain string "ok" if { path /readyz } !{ stopping } known',
+            'http-request return status 503 content-type text/plain string "not ready" if { path /readyz }',
+            'http-request return status 404 content-type text/plain string "try /metrics, /healthz or /readyz"',
+        ],
+    )
+
+
+def _first_known(backend: Backend) -> str:
+    """The backend that has a server as soon as DNS has told an address, be a pod ready or not."""
+    return f"hold_{backend.id}" if backend.service else f"pool_{backend.id}"
+
+
+def own_name(layout: Layout, lines_of: Sequence[tuple[str, list[str]]]) -> list[str]:
+    """Lines that differ from gateway to gateway: host name → lines."""
+    return [line for name, lines in lines_of for line in when(f'streq("$HOSTNAME",{name})', lines) if lines]

@@ -1,0 +1,220 @@
+"""Reads OpenAI requests as the gateway does: the Python twin of agentroute_scan.lua, for explain, dry runs and tests.
+
+    path, headers, body ─ read ─▶ Request | Refusal ─▶ policy.py
+
+Strict on purpose: what two JSON readers could understand differently is refused. Pure; classifies nothing.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any, Literal
+from zlib import crc32
+
+from agentfleet.gateway.types import Endpoint, Request
+
+Problem = Literal["invalid_utf8", "invalid_json", "not_an_object", "duplicate_model", "no_model"]
+
+MODEL_HEADER = "x-gateway-model-name"
+"""Where a body-based router of the Gateway API has put the model id; it wins over the body's."""
+SESSION_HEADER = "x-session-id"
+BUFFER = 256 * 1024
+"""Bytes of a body that are read, where the layout does not say otherwise."""
+
+_LAST_BYTES = 8192
+_SEED_BYTES = 256
+_PREFIX_BYTES = 512
+_MAX_DEPTH = 64
+_CONVERSATIONS: dict[Endpoint, str] = {
+    "chat/completions": "messages",
+    "completions": "prompt",
+    "embeddings": "input",
+    "responses": "input",
+}
+_PICTURES = ("image_url", "input_image")
+_MESSAGES: dict[Problem, str] = {
+    "invalid_utf8": "The request body is not valid UTF-8",
+    "invalid_json": "The request body is not valid JSON",
+    "not_an_object": "The request body must be a JSON object",
+    "duplicate_model": "The request body has the member 'model' more than once",
+    "no_model": "The request body must have the member 'model', a non-empty string",
+}
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+_STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+_OPENING = re.compile(r"[ \t\r\n]*\{[ \t\r\n]*")
+_KEY = re.compile(r'("(?:[^"\\]|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
+_COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
+_ESCAPE = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u....|\\.")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A request that no model gets: HTTP 400."""
+
+    problem: Problem
+
+    @property
+    def message(self) -> str:
+        return _MESSAGES[self.problem]
+
+
+@dataclass(frozen=True)
+class _Object:
+    """A JSON object, its members in order, doubles included."""
+
+    members: tuple[tuple[str, Any], ...]
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: _Object(tuple(pairs)),
+    parse_int=lambda _: 0,  # no number matters here, and long ones would be slow
+    parse_float=lambda _: 0.0,
+    parse_constant=_no_number,
+)
+
+
+class _Conversation:
+    """What is said in a request. Where a member comes twice the last one counts, as for other readers."""
+
+    def __init__(self, value: Any) -> None:
+        self.vision = False
+        self.everything: list[str] = []
+        self.by_user: list[str] = []
+        for message in value if isinstance(value, list) else [value]:
+            self._take(message)
+
+    def _take(self, message: Any) -> None:
+        by_user, text = isinstance(message, str), message
+        if isinstance(message, _Object):
+            text = ""
+            for name, value in message.members:
+                if name == "role":
+                    by_user = value == "user"
+                elif name == "content":
+                    text = self._text(value)
+        if isinstance(text, str):
+            self.everything.append(text)
+            if by_user:
+                self.by_user.append(text)
+
+    def _text(self, content: Any) -> str:
+        if isinstance(content, list):
+            parts = [self._part(part) for part in content]
+            return "\n".join(part for part in parts if part is not None)
+        return content if isinstance(content, str) else ""
+
+    def _part(self, part: Any) -> str | None:
+        text = part
+        if isinstance(part, _Object):
+            text = None
+            for name, value in part.members:
+                if name == "text":
+                    text = value
+                elif name == "type":
+                    self.vision |= value in _PICTURES
+        return text if isinstance(text, str) else None
+
+
+def read(
+    endpoint: Endpoint, headers: Mapping[str, str], body: bytes, *, caller: str = "", buffer: int = BUFFER
+) -> Request | Refusal:
+    """The request that `body` is; names of `headers` are in lower case. What classifies it, and what is known of its
+    caller, is filled in by others."""
+    readable = len(body) <= buffer
+    document = _whole(body) if readable else _first_part(body[:buffer])
+    if not isinstance(document, _Object):
+        return Refusal(document)
+    models = [value for name, value in document.members if name == "model"]
+    if len(models) > 1:
+        return Refusal("duplicate_model")
+    in_body = _text(models[0]).decode() if models and isinstance(models[0], str) else ""
+    model = headers.get(MODEL_HEADER) or in_body
+    if not model:
+        return Refusal("no_model")
+    request = Request(model, endpoint, readable=readable, prompt_tokens=-(-len(body) // 4), headers=dict(headers))
+    seed = b""
+    if readable:
+        request, seed = _with_texts(request, document)
+    return replace(request, conversation=crc32(conversation_key(caller, model, seed, headers)))
+
+
+def _with_texts(request: Request, document: _Object) -> tuple[Request, bytes]:
+    """The request with what is said in it, and the seed of its conversation."""
+    said = _Conversation(None)
+    for name, value in document.members:
+        if name == _CONVERSATIONS[request.endpoint]:
+            said = _Conversation(value)
+    tools = [value for name, value in document.members if name in ("tools", "functions")]
+    texts = replace(
+        request,
+        tools=any(isinstance(value, list) and value for value in tools),
+        vision=said.vision,
+        last=_text(said.by_user[-1])[:_LAST_BYTES] if said.by_user else b"",
+        prefix=crc32(_text("\n".join(said.everything))[:_PREFIX_BYTES]),
+    )
+    return texts, _text(said.by_user[0])[:_SEED_BYTES] if said.by_user else b""
+
+
+def conversation_key(caller: str, model: str, seed: bytes, headers: Mapping[str, str]) -> bytes:
+    """What requests of one conversation have in common: the session that the client names, else how it began."""
+    if session := headers.get(SESSION_HEADER):
+        return f"{caller}|s|{session}".encode(errors="surrogateescape")
+    return f"{caller}|{model}|".encode(errors="surrogateescape") + seed
+
+
+def text(body: bytes) -> bytes:
+    """A body with its escapes resolved: what patterns of sensitivity are looked for in. Structure stays as it is."""
+    return _ESCAPE.sub(_resolved, body)
+
+
+def _resolved(escape: re.Match[bytes]) -> bytes:
+    return _text(json.loads(f'"{escape[0].decode()}"'))
+
+
+def _text(value: str) -> bytes:
+    """UTF-8. Half of a surrogate pair, which only an escape can make, becomes U+FFFD."""
+    return _SURROGATE.sub("\ufffd", value).encode()
+
+
+def _whole(body: bytes) -> _Object | Problem:
+    try:
+        document = body.decode()
+    except UnicodeDecodeError:
+        return "invalid_utf8"
+    if _depth(body) > _MAX_DEPTH:
+        return "invalid_json"
+    try:
+        value = _DECODER.decode(document)
+    except ValueError:
+        return "invalid_json"
+    return value if isinstance(value, _Object) else "not_an_object"
+
+
+def _depth(body: bytes) -> int:
+    """How deep arrays and objects are nested. Looked at first: the parser would use up its stack."""
+    steps = (_STEPS.get(match[0], 0) for match in _BRACKETS.finditer(body))
+    return max(accumulate(steps), default=0)
+
+
+def _first_part(part: bytes) -> _Object:
+    """The members that are whole in the first part of a long body."""
+    rest = part.decode(errors="replace")
+    members: list[tuple[str, Any]] = []
+    opening = _OPENING.match(rest)
+    at = opening.end() if opening else len(rest)
+    try:
+        while key := _KEY.match(rest, at):
+            name = _DECODER.raw_decode(key[1])[0]
+            value, at = _DECODER.raw_decode(rest, key.end())
+            members.append((name, value))
+            at = comma.end() if (comma := _COMMA.match(rest, at)) else len(rest)
+    except (ValueError, RecursionError):
+        return _Object(tuple(members))  # the rest is cut off, or is no JSON: whoever gets it will say so
+    return _Object(tuple(members))

@@ -1,0 +1,24 @@
+"""The Secret with the key that gateways sign callers' identities with: one for each namespace. Pure.
+
+It is made once and never read or changed by the operator; agents of the namespace check identities by it. It has no
+owner, since it outlives every route. To change the key: delete the Secret, restart the operator, then the gateways.
+"""
+
+from base64 import b64encode
+
+from agentfleet.objects import FIELD_MANAGER, MANAGED_BY, Manifest
+
+IDENTITY_SECRET = "agentfleet-identity"  # noqa: S105 - a name
+IDENTITY_KEY = "key"
+
+
+def identity_secret(namespace: str, key: str) -> Manifest:
+    """The Secret, with `key` as its content; to be created, never applied."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": IDENTITY_SECRET, "namespace": namespace, "labels": {MANAGED_BY: FIELD_MANAGER}},
+        "type": "Opaque",
+        "data": {IDENTITY_KEY: b64encode(key.encode()).decode()},
+        "immutable": True,
+    }

@@ -1,0 +1,130 @@
+"""Names, labels and owner references of an AgentRoute's children, and which gateways there are. Pure.
+
+Service NAME-route              clients
+Service NAME-route-gateways     headless: all gateways
+StatefulSet NAME-route          pods NAME-route-0, …, each with a Service of its name: peers and owners of counts
+with perSite: StatefulSets NAME-route-SITE of one pod each; SITE is five digits that stand for the site
+ConfigMap NAME-route-REVISION   what gateways run with
+ConfigMap NAME-route-budgets    what budgets have been used up
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agentfleet.gateway.compile_layout import is_per_site
+from agentfleet.manifests.names import APPLIED_ANNOTATION, digest
+from agentfleet.objects import AGENT_ROUTE_LABEL, FIELD_MANAGER, GROUP, MANAGED_BY, VERSION, Manifest
+from agentfleet.resources.agentroute import AgentRoute
+
+GATEWAY_LABEL = "agentfleet.dev/gateway"
+"""Label of gateway pods: the StatefulSet that they are of."""
+
+_REPLICAS = 2
+
+
+@dataclass(frozen=True)
+class Member:
+    """One gateway."""
+
+    workload: str
+    """Its StatefulSet."""
+    pod: str
+    """Its pod, and the Service that is its alone."""
+    site: str | None = None
+    """The site that it is for."""
+
+
+def members(route: AgentRoute, sites: Iterable[str]) -> tuple[Member, ...]:
+    """All gateways of a route; `sites` are looked at with perSite only."""
+    base = route_name(route)
+    if is_per_site(route):
+        return tuple(Member(f"{base}-{site_word(site)}", f"{base}-{site_word(site)}-0", site) for site in sorted(sites))
+    replicas = (route.spec.gateway and route.spec.gateway.replicas) or _REPLICAS
+    return tuple(Member(base, f"{base}-{index}") for index in range(replicas))
+
+
+def site_word(site: str) -> str:
+    """What stands for a site in names: values of node labels need not be parts of DNS names."""
+    return digest(site, 5)
+
+
+def route_name(route: AgentRoute) -> str:
+    """The Service that clients use, and the one StatefulSet."""
+    return f"{route.name}-route"
+
+
+def gateways_name(route: AgentRoute) -> str:
+    """The headless Service of all gateways."""
+    return f"{route.name}-route-gateways"
+
+
+def config_name(route: AgentRoute, revision: str) -> str:
+    """The ConfigMap of one revision."""
+    return f"{route.name}-route-{revision}"
+
+
+def budgets_name(route: AgentRoute) -> str:
+    """The ConfigMap in which the operator keeps what budgets have been used up."""
+    return f"{route.name}-route-budgets"
+
+
+def near_name(route: AgentRoute, target: str, word: str) -> str:
+    """The headless Service of a target's pods at one site; `word` is site_word, or what stands for it."""
+    return f"{route.name}-route-{digest(target, 5)}-{word}"
+
+
+def route_hosts(route: AgentRoute, cluster_domain: str) -> tuple[str, ...]:
+    """All DNS names of the Service that clients use, the whole one first."""
+    short = f"{route_name(route)}.{route.namespace}"
+    return f"{short}.svc.{cluster_domain}", f"{short}.svc", short
+
+
+def route_url(route: AgentRoute, cluster_domain: str) -> str:
+    """Base address of the OpenAI API for clients inside the cluster."""
+    return f"http://{route_hosts(route, cluster_domain)[0]}/v1"
+
+
+def route_labels(route: AgentRoute) -> dict[str, str]:
+    """Labels on every child, pods included."""
+    return {
+        "app.kubernetes.io/component": "agent-route",
+        "app.kubernetes.io/instance": route.name,
+        MANAGED_BY: FIELD_MANAGER,
+        AGENT_ROUTE_LABEL: route.name,
+    }
+
+
+def route_child(
+    route: AgentRoute,
+    api_version: str,
+    kind: str,
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    **body: Any,
+) -> Manifest:
+    """A child of `route` with labels, owner and the digest of all that it is."""
+    manifest: Manifest = {
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": route.namespace,
+            "labels": route_labels(route) | dict(labels or {}),
+            "annotations": dict(annotations or {}),
+            "ownerReferences": [
+                {
+                    "apiVersion": f"{GROUP}/{VERSION}",
+                    "kind": "AgentRoute",
+                    "name": route.name,
+                    "uid": route.uid,
+                    "controller": True,
+                }
+            ],
+        },
+        **body,
+    }
+    manifest["metadata"]["annotations"] |= {APPLIED_ANNOTATION: digest(manifest)}
+    return manifest

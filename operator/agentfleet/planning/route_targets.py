@@ -1,0 +1,175 @@
+"""The references of an AgentRoute → what they are now: found, allowed, ready, and where. Pure over what the cache has.
+
+Nothing here is an error but a circle and an address that is none: a reference that leads nowhere is said in status, and
+the route goes on with the others. It fails closed: what is not clearly there and clearly allowed gets no request.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from agentfleet.gateway.compile_decider import COMPLEXITY_MODEL, INTENT_MODEL
+from agentfleet.gateway.resolved import Reason, Resolution, Resolved
+from agentfleet.gateway.types import Location
+from agentfleet.manifests.egress import NAMESPACE_NAME_LABEL
+from agentfleet.objects import Key, Manifest
+from agentfleet.planning.route_addresses import outside
+from agentfleet.planning.route_cycles import Lookup, behind, check_cycles
+from agentfleet.planning.route_endpoints import (
+    agent_endpoint,
+    agent_location,
+    credentials_of,
+    endpoint_elsewhere,
+    headless,
+    server_endpoint,
+    standing,
+)
+from agentfleet.resources.agentroute import AgentRoute
+from agentfleet.resources.external import External
+from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.route_targets import ObjectRef, Target
+from agentfleet.settings import Settings
+
+RefKind = Literal["Agent", "ModelServer"]
+
+
+def references(route: AgentRoute, lookup: Lookup, settings: Settings) -> frozenset[Key]:
+    """Every object that `resolve` reads."""
+    found = set(behind(route, lookup, settings.cluster_domain).seen)
+    for kind, ref in _refs(route):
+        namespace = ref.namespace or route.namespace
+        found |= {Key(kind, namespace, ref.name), Key("Service", namespace, headless(kind, ref.name))}
+    return frozenset(found)
+
+
+def wants_namespace(route: AgentRoute, lookup: Lookup) -> bool:
+    """Whether labels of the route's Namespace decide about a reference."""
+    return any(
+        _allowed(manifest).get("from") == "Selector"
+        for kind, ref in _refs(route)
+        if (manifest := lookup(Key(kind, ref.namespace or route.namespace, ref.name)))
+    )
+
+
+def resolve(
+    route: AgentRoute,
+    lookup: Lookup,
+    served: frozenset[str],
+    settings: Settings,
+    namespace_labels: Mapping[str, str] | None = None,
+) -> Resolution:
+    """What the references are; InvalidSpec where a request could come back, or where an address is none.
+
+    `namespace_labels` are those of the route's Namespace; its name is known without them.
+    """
+    check_cycles(route, lookup, settings.cluster_domain)
+    labels = {**(namespace_labels or {}), NAMESPACE_NAME_LABEL: route.namespace}
+    look = _Look(route, lookup, served, settings, labels)
+    return Resolution(
+        targets={target.name: look.target(target) for target in route.spec.targets},
+        models={field: look.referred(field, "ModelServer", ref, None) for field, ref in _classifiers(route)},
+    )
+
+
+def _classifiers(route: AgentRoute) -> Iterator[tuple[str, ObjectRef]]:
+    """ModelServers that the decider asks, by the field that names them."""
+    classify = route.spec.classify
+    if classify and classify.model_ref:
+        yield INTENT_MODEL, classify.model_ref
+    if classify and classify.complexity and classify.complexity.model_ref:
+        yield COMPLEXITY_MODEL, classify.complexity.model_ref
+
+
+def _refs(route: AgentRoute) -> Iterator[tuple[RefKind, ObjectRef]]:
+    for target in route.spec.targets:
+        if target.agent_ref:
+            yield "Agent", target.agent_ref
+        if target.model_server_ref:
+            yield "ModelServer", target.model_server_ref
+    for _, ref in _classifiers(route):
+        yield "ModelServer", ref
+
+
+def _allowed(manifest: Manifest) -> Mapping[str, Any]:
+    allowed: Mapping[str, Any] = manifest.get("spec", {}).get("allowedNamespaces") or {}
+    return allowed
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Looks the references of one route up."""
+
+    route: AgentRoute
+    lookup: Lookup
+    served: frozenset[str]
+    settings: Settings
+    labels: Mapping[str, str]
+
+    def target(self, target: Target) -> Resolved:
+        """One of spec.targets."""
+        if target.external:
+            found = self._external(target.name, target.external)
+        elif target.agent_ref:
+            found = self.referred(target.name, "Agent", target.agent_ref, target.location)
+        elif target.model_server_ref:
+            found = self.referred(target.name, "ModelServer", target.model_server_ref, target.location)
+        else:
+            message = f"target {target.name} has none of agentRef, modelServerRef and external."
+            return Resolved(target.name, "External", "NotFound", message)
+        if found.location == "Cloud" and self.route.spec.auth is None and found.endpoint is not None:
+            message = f"target {found.name} is in a cloud, and the route has no auth."
+            return replace(found, reason="CloudWithoutAuth", message=message)
+        return found
+
+    def referred(self, name: str, kind: RefKind, ref: ObjectRef, asked: Location | None) -> Resolved:
+        """An Agent or a ModelServer; `asked` is the location that the route gives it."""
+        namespace = ref.namespace or self.route.namespace
+        elsewhere = f" in namespace {namespace}" if namespace != self.route.namespace else ""
+        blank = Resolved(name, kind, "NotFound", "", ref.name, namespace, asked or "Cluster")
+
+        def lost(reason: Reason, message: str) -> Resolved:
+            return replace(blank, reason=reason, message=f"{name}: {message}")
+
+        if kind == "Agent" and kind not in self.served:
+            return lost("KindNotInstalled", "the API server does not serve agents.agentfleet.dev.")
+        manifest = self.lookup(Key(kind, namespace, ref.name))
+        if manifest is None or "deletionTimestamp" in manifest["metadata"]:
+            return lost("NotFound", f"there is no {kind} {ref.name}{elsewhere}.")
+        if not self._is_let_in(manifest, same=not elsewhere):
+            return lost("NotPermitted", f"{kind} {ref.name}{elsewhere} does not allow {self.route.namespace}.")
+        reason, message = standing(manifest)
+        found = replace(blank, reason=reason, message=message and f"{name}: {message}")
+        if kind == "Agent":
+            found = replace(found, location=asked or agent_location(manifest, self.lookup))
+            return agent_endpoint(found, manifest, self.lookup, self.settings)
+        return self._server(found, manifest, asked)
+
+    def _server(self, found: Resolved, manifest: Manifest, asked: Location | None) -> Resolved:
+        own = self.route.namespace
+        try:
+            server = ModelServer.from_manifest(manifest)
+        except ValidationError:
+            message = f"{found.name}: the spec of ModelServer {found.object} is not valid."
+            return replace(found, reason="NotReady", message=message)
+        external = server.spec.external
+        if external is None:
+            return server_endpoint(found, server, self.lookup, self.settings, own)
+        # Who says outright that it is a cloud is believed, whatever a route says.
+        place: Location = "Cloud" if external.location == "Cloud" else asked or external.location or "Cloud"
+        found = replace(found, location=place)
+        return endpoint_elsewhere(found, manifest, server, external, self.settings, own)
+
+    def _external(self, name: str, external: External) -> Resolved:
+        endpoint = outside(external.url, external.model or "", credentials_of(external), self.settings.denied_cidrs)
+        location = external.location or "Cloud"
+        return Resolved(name, "External", "External", location=location, endpoint=endpoint)
+
+    def _is_let_in(self, manifest: Manifest, *, same: bool) -> bool:
+        """As the object's NetworkPolicy does it: with a selector its own namespace has to match too."""
+        allowed = _allowed(manifest)
+        if allowed.get("from") != "Selector":
+            return same or allowed.get("from") == "All"
+        wanted = (allowed.get("selector") or {}).get("matchLabels") or {}
+        return all(self.labels.get(label) == value for label, value in wanted.items())

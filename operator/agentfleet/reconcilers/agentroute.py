@@ -1,0 +1,124 @@
+"""What reconcile does for an AgentRoute: resolve its targets, render its gateway, make it, assess it.
+
+    resolve ─▶ Services ─ their addresses ─▶ plan (compile, render, manifests) ─▶ ConfigMap, StatefulSet … ─▶ status
+
+Services come first, for gateways know each other by their addresses. Whatever is wrong with a spec is found before
+anything else is applied, so that a bad change leaves the running gateway alone. It decides nothing itself.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from agentfleet.errors import InvalidSpec
+from agentfleet.gateway.compile_layout import is_per_site
+from agentfleet.gateway.layout import Layout
+from agentfleet.gateway.types import Policy
+from agentfleet.manifests.gateway_identity import identity_secret
+from agentfleet.objects import Key, Manifest
+from agentfleet.planning.failures import is_ready
+from agentfleet.planning.route_health import assess_route, route_stalled
+from agentfleet.planning.route_observed import RouteObserved, gather_route
+from agentfleet.planning.route_plan import plan_route, route_services
+from agentfleet.planning.route_targets import references, resolve, wants_namespace
+from agentfleet.reconcilers.base import KindReconciler, Surroundings, mount_failures, nodes, parsed, sooner
+from agentfleet.references import ANY_NODE, served_key
+from agentfleet.resources.agentroute import AgentRoute
+from agentfleet.resources.agentroute_status import AgentRouteStatus
+from agentfleet.status import agent_route_decisions
+
+logger = logging.getLogger(__name__)
+
+Render = Callable[[Policy, Layout], Mapping[str, str]]
+"""A policy and where its targets are → the files of the gateway (gateway/haproxy.py)."""
+
+_WHILE_STARTING = 10.0
+"""Seconds between looks while a gateway is not ready: what keeps a volume from it raises no watch event."""
+
+_IDENTITY_BYTES = 32
+_IDENTITY_RETRY = 60.0
+"""Seconds between tries to make the identity Secret of a namespace while a gateway that mounts it is not ready."""
+
+
+class AgentRoutes(KindReconciler[AgentRouteStatus]):
+    """See KindReconciler."""
+
+    def __init__(self, around: Surroundings, render: Render) -> None:
+        super().__init__(around, AgentRouteStatus, agent_route_decisions)
+        self._cache = around.cache
+        self._settings = around.settings
+        self._render = render
+        self._identified: dict[str, datetime] = {}
+
+    async def work(self, key: Key, parent: Manifest, before: AgentRouteStatus) -> float | None:
+        """One pass."""
+        route = parsed(AgentRoute.from_manifest, parent)
+        self._around.references.set(key, self._references(route))
+        labels = self._cache.namespace_labels(route.namespace)
+        resolution = resolve(route, self._cache.get, self._cache.served, self._settings, labels)
+        services = route_services(route, resolution, self._observe(key, parent), self._settings)
+        await self._children.check_ghost(key, route.uid, before.observed_generation, services)
+        await self._children.make(services, ())
+        observed = self._observe(key, parent)
+        wanted = plan_route(route, resolution, observed, self._settings, self._render)
+        await self._children.check_ghost(key, route.uid, before.observed_generation, wanted.apply)
+        if wanted.apply:
+            await self._ensure_identity(route.namespace, observed)
+        await self._children.make(wanted.apply, wanted.delete)
+        made = self._observe(key, parent)
+        made = replace(made, mount_failures=await mount_failures(self._around, made.pods))
+        now = self._around.now()
+        assessment = assess_route(route, before, resolution, wanted, made, self._settings, now)
+        due = await self.status.write(parent, before, assessment.status, now)
+        return sooner(assessment.after, due, None if all(map(is_ready, made.pods)) else _WHILE_STARTING)
+
+    def stalled(self, key: Key, parent: Manifest, before: AgentRouteStatus, error: InvalidSpec) -> AgentRouteStatus:
+        """The gateway of the former spec goes on serving."""
+        generation = parent["metadata"]["generation"]
+        return route_stalled(before, self._observe(key, parent), error, generation, self._around.now())
+
+    def _observe(self, key: Key, parent: Manifest) -> RouteObserved:
+        return gather_route(
+            lambda kind: self._cache.children(key, kind),
+            parent["metadata"]["uid"],
+            self._cache.served,
+            nodes(self._around) if _is_per_site(parent) else None,
+            self._settings.site_label,
+        )
+
+    def _references(self, route: AgentRoute) -> set[Key]:
+        found = set(references(route, self._cache.get, self._settings))
+        if wants_namespace(route, self._cache.get):
+            found.add(Key("Namespace", "", route.namespace))
+        if is_per_site(route):
+            found.add(ANY_NODE)
+        if route.spec.parent_refs:
+            found.add(served_key("HTTPRoute"))
+        if any(target.agent_ref for target in route.spec.targets):
+            found.add(served_key("Agent"))
+        return found
+
+    async def _ensure_identity(self, namespace: str, observed: RouteObserved) -> None:
+        """Make the Secret that identities are signed with, where none is there. It is never read: pods mount it."""
+        sets = observed.stateful_sets
+        if sets and all(map(_is_serving, sets)):
+            return
+        now, tried = self._around.now(), self._identified.get(namespace)
+        if tried is not None and (now - tried).total_seconds() < _IDENTITY_RETRY:
+            return
+        if await self._around.cluster.create(identity_secret(namespace, secrets.token_hex(_IDENTITY_BYTES))):
+            logger.info("made the key that identities in namespace %s are signed with", namespace)
+        self._identified[namespace] = now
+
+
+def _is_per_site(parent: Manifest) -> bool:
+    """Of a spec that need not be valid."""
+    gateway = parent["spec"].get("gateway")
+    return bool(isinstance(gateway, dict) and gateway.get("perSite"))
+
+
+def _is_serving(stateful_set: Manifest) -> bool:
+    ready: int = stateful_set.get("status", {}).get("readyReplicas", 0)
+    return ready >= int(stateful_set["spec"].get("replicas", 1))

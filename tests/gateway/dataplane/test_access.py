@@ -1,0 +1,249 @@
+"""Who may ask, and how much: API keys, tokens of an identity provider, signed identities, limits, budgets."""
+
+import base64
+import hashlib
+import hmac
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentfleet.gateway.layout import Budget, Jwt, Limit
+from e2e.cluster.shell import wait_until
+from e2e.support.scripted import Server
+from tests.gateway import routes
+from tests.gateway.dataplane import dns, gateway
+
+_ISSUER = "https://idp.example.com/'\"%#"
+_AUDIENCE = "urn:a b\"'c".replace(" ", "-")
+_KEYS = {"key-alice": "alice", "key-bob": "bob", "key-carol": "carol"}
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Issuer:
+    """An identity provider, by the openssl of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.private = folder / "private.pem"
+        self._run("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(self.private))
+        self.public = self._run("pkey", "-in", str(self.private), "-pubout")
+
+    def token(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": "dora", "exp": int(time.time()) + 60, "groups": ["red", "a,b"]}
+        claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+        parts = [_b64(json.dumps(part).encode()) for part in (header or {"alg": "RS256", "typ": "JWT"}, claims)]
+        signature = self._run("dgst", "-sha256", "-sign", str(self.private), text=".".join(parts).encode())
+        return ".".join([*parts, _b64(signature)])
+
+    @staticmethod
+    def _run(*arguments: str, text: bytes = b"") -> bytes:
+        return subprocess.run(["openssl", *arguments], input=text, check=True, capture_output=True).stdout
+
+
+def _identity(key: bytes = gateway.IDENTITY_KEY, **changes: Any) -> dict[str, str]:
+    claims = {"sub": "erin", "groups": ["red"], "mode": "Private", "exp": int(time.time()) + 60, **changes}
+    text = _b64(json.dumps(claims).encode())
+    return {"x-agentfleet-identity": f"{text}.{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"}
+
+
+@pytest.fixture(scope="module")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
+def agent(zone: dns.Zone, port: int) -> Iterator[Server]:
+    with gateway.pods(zone, "helper", 1, port, first=30) as (agent,):
+        yield agent
+
+
+@pytest.fixture(scope="module")
+def route(zone: dns.Zone, port: int, issuer: Issuer, agent: Server) -> Iterator[gateway.Gateway]:
+    helper = routes.target(0, "helper", kind="Agent", side_effects=True)
+    cloud = routes.target(1, "cloud", kind="External", location="Cloud")
+    policy = routes.policy(helper, cloud)
+    backends = (routes.backend(helper, port=port), routes.backend(cloud, host="127.0.0.1", port=9, health=None))
+    layout = routes.layout(
+        policy,
+        backends=backends,
+        api_keys=True,
+        jwt=Jwt(_ISSUER, (_AUDIENCE, "other"), "RS256", "groups", "sub"),
+        budgets=(Budget("Key", "tokens", "5", "Day", "Reject"), Budget("Group", "usd", "5", "Day", "LocalOnly")),
+    )
+    files = {f"run/jwt-{number}.pem": issuer.public for number in range(4)}
+    with gateway.running(
+        policy, layout, zone, keys=_KEYS, groups={"alice": "red,blue"}, credentials={}, files=files
+    ) as running:
+        running.wait_for(pool_t0=1)
+        yield running
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+def _ask(route: gateway.Gateway, **headers: str) -> gateway.httpx.Response:
+    return route.ask("agent/helper", headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def test_a_key_tells_who_it_is(route: gateway.Gateway, agent: Server) -> None:
+    line = route.logged(_ask(route, **_bearer("key-alice")))
+    assert (line["caller"], line["groups"], line["status"]) == ("alice", "red,blue", 200)
+    assert "authorization" not in agent.requests[-1].headers
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer nobody"}, {"authorization": "Basic a2V5LWFsaWNl"}])
+def test_without_a_key_nobody_gets_in(route: gateway.Gateway, headers: dict[str, str]) -> None:
+    for response in (_ask(route, **headers), route.client.get("/v1/models", headers=headers)):
+        assert response.status_code == 401
+        assert response.json()["error"]["code"] == "invalid_api_key"
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_key_that_is_added_counts_at_once(route: gateway.Gateway) -> None:
+    digest = hashlib.sha256(b"key-new").hexdigest()
+    assert _ask(route, **_bearer("key-new")).status_code == 401
+    route.command(f"add map {route.folder}/run/keys.map {digest} newcomer")
+    assert route.logged(_ask(route, **_bearer("key-new")))["caller"] == "newcomer"
+
+
+def test_a_token_tells_who_it_is(route: gateway.Gateway, issuer: Issuer) -> None:
+    line = route.logged(_ask(route, **_bearer(issuer.token())))
+    assert (line["caller"], line["groups"], line["status"]) == ("dora", "red", 200)
+
+
+def test_a_token_for_several_audiences(route: gateway.Gateway, issuer: Issuer) -> None:
+    assert _ask(route, **_bearer(issuer.token(aud=["else", "other"]))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": 1},
+        {"exp": None},
+        {"exp": "never"},
+        {"nbf": 4_000_000_000},
+        {"iss": "https://idp.example.com"},
+        {"iss": None},
+        {"aud": "another"},
+        {"aud": None},
+        {"aud": ["an", "other "]},
+        {"sub": None},
+        {"header": {"alg": "none"}},
+        {"header": {"alg": "HS256"}},
+        {"header": {"alg": "RS512"}},
+    ],
+)
+def test_tokens_that_do_not_count(route: gateway.Gateway, issuer: Issuer, changes: dict[str, Any]) -> None:
+    assert _ask(route, **_bearer(issuer.token(**changes))).status_code == 401
+
+
+def test_a_token_of_another_issuer(route: gateway.Gateway, tmp_path: Path) -> None:
+    assert _ask(route, **_bearer(Issuer(tmp_path).token())).status_code == 401
+
+
+def test_agents_get_a_signed_identity(route: gateway.Gateway, agent: Server) -> None:
+    _ask(route, **_bearer("key-alice"))
+    claims, signature = agent.requests[-1].headers["x-agentfleet-identity"].split(".")
+    assert signature == hmac.new(gateway.IDENTITY_KEY, claims.encode(), hashlib.sha256).hexdigest()
+    said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
+    assert {name: said[name] for name in ("sub", "groups", "mode")} == {
+        "sub": "alice",
+        "groups": ["red", "blue"],
+        "mode": "Standard",
+    }
+    assert time.time() < said["exp"] < time.time() + 1000
+
+
+def test_a_caller_without_groups_has_none_in_its_identity(route: gateway.Gateway, agent: Server) -> None:
+    _ask(route, **_bearer("key-bob"))
+    claims = agent.requests[-1].headers["x-agentfleet-identity"].split(".")[0]
+    assert json.loads(base64.urlsafe_b64decode(claims + "=="))["groups"] == []
+
+
+def test_an_agent_that_calls_is_known_by_its_identity(route: gateway.Gateway) -> None:
+    line = route.logged(_ask(route, **_identity()))
+    assert (line["caller"], line["groups"], line["mode"], line["status"]) == ("erin", "red", "Private", 200)
+    assert route.ask("target/cloud", headers=_identity(mode="Offline")).status_code == 403
+
+
+@pytest.mark.parametrize("changes", [{"key": b"another"}, {"exp": 1}, {"mode": "Open"}, {"sub": None}])
+def test_identities_that_do_not_count(route: gateway.Gateway, changes: dict[str, Any]) -> None:
+    response = _ask(route, **_identity(**changes), **_bearer("key-alice"))
+    assert response.status_code == 401
+    assert response.json()["error"]["code"] == "invalid_identity"
+
+
+def test_a_spent_budget(route: gateway.Gateway) -> None:
+    budgets = f"{route.folder}/run/budgets.map"
+    route.command(f"add map {budgets} key:carol spent,local")
+    response = _ask(route, **_bearer("key-carol"))
+    assert response.status_code == 429
+    assert response.json()["error"]["code"] == "insufficient_quota"
+    assert int(response.headers["retry-after"]) > 0
+    route.command(f"add map {budgets} group:blue local")
+    assert route.ask("target/cloud", headers=_bearer("key-alice")).status_code == 403
+    assert route.logged(_ask(route, **_bearer("key-alice")))["local"] == 1
+    route.command(f"clear map {budgets}")
+    assert _ask(route, **_bearer("key-carol")).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def limited(zone: dns.Zone, port: int, agent: Server) -> Iterator[gateway.Gateway]:
+    policy = routes.policy(routes.target(0, "helper"))
+    backends = (routes.backend(policy.targets[0], port=port),)
+    limits = (
+        Limit("Key", "requests", 5, 3600),
+        Limit("Group", "requests", 8, 3600),
+        Limit("Key", "tokens", 500, 3600),
+        Limit("Route", "requests", 10_000, 3600),
+    )
+    layout = routes.layout(policy, backends=backends, api_keys=True, limits=limits)
+    keys = {f"key-{name}": name for name in ("one", "two", "three", "four", "five", "six")}
+    groups = {"one": "g1,g2", "two": "g2"}
+    with gateway.running(policy, layout, zone, keys=keys, groups=groups) as running:
+        running.wait_for(pool_t0=1)
+        yield running
+
+
+def _statuses(route: gateway.Gateway, key: str, times: int, **more: Any) -> list[int]:
+    return [route.ask("auto", headers=_bearer(key), **more).status_code for _ in range(times)]
+
+
+def test_requests_of_a_key_and_of_a_group(limited: gateway.Gateway) -> None:
+    assert _statuses(limited, "key-one", 7) == [200] * 5 + [429] * 2
+    assert _statuses(limited, "key-two", 4) == [200] * 3 + [429]
+    refused = limited.ask("auto", headers=_bearer("key-two"))
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert int(refused.headers["retry-after"]) > 0
+
+
+def test_tokens_are_corrected_by_the_answer(limited: gateway.Gateway) -> None:
+    # 300 tokens of answer are more than the estimate, and after them there is room for one of 100, not for a third.
+    assert _statuses(limited, "key-three", 1, max_tokens=300) == [200]
+    assert _statuses(limited, "key-three", 1, max_tokens=200) == [200]
+    assert _statuses(limited, "key-three", 1, max_tokens=1) == [429]
+
+
+def test_errors_cost_no_tokens(limited: gateway.Gateway, agent: Server) -> None:
+    agent.play("status=400")
+    assert _statuses(limited, "key-four", 2, content="x" * 3000) == [400, 400]
+    agent.play("")
+    assert _statuses(limited, "key-four", 1) == [200]
+
+
+def test_tokens_of_streams(limited: gateway.Gateway) -> None:
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    assert _statuses(limited, "key-five", 1, max_tokens=600, **options) == [200]
+
+    def is_refused() -> bool:
+        return limited.ask("auto", headers=_bearer("key-five")).status_code == 429
+
+    wait_until(is_refused, "the stream's tokens count", timeout=3, interval=0.3)
