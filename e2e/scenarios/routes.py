@@ -88,7 +88,7 @@ class Answer:
     @property
     def pod(self) -> str:
         """The scripted server that answered."""
-        return self.headers.get("x-served-by", "")
+        return str(self.headers.get("x-served-by", ""))
 
     @property
     def code(self) -> str:

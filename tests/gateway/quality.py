@@ -16,7 +16,6 @@ from agentfleet.gateway.words import PRESETS
 from tests.gateway.labels import Labelled, Split, requests
 
 PAGE = Path(__file__).parents[2] / "operator/docs/classification.md"
-BEGIN, END = "<!-- measured: begin -->\n", "<!-- measured: end -->\n"
 NONE = "none"
 WORDS, EXAMPLES, BOTH = "intent, ready-made words", "intent, train split as examples only", "intent, both"
 HEURISTIC, PATTERNS = "complexity, heuristic", "sensitivity, all built-in patterns"
@@ -162,12 +161,24 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
+def builtins() -> str:
+    """The table of built-in patterns."""
+    rows = [_row(["built-in", "class", "finds"]), _row(["---"] * 3)]
+    for name, each in sensitivity.BUILTINS.items():
+        classes = sorted({level for _, level in each.patterns}, key=SENSITIVITIES.index)
+        rows.append(_row([f"`{name}`", ", ".join(classes), each.description]))
+    return "\n".join(["", *rows, "", ""])
+
+
 def page() -> str:
     """The whole page with the tables of now."""
     text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + "\n" + tables() + "\n" + END + after
+    for name, part in (("measured", f"\n{tables()}\n"), ("built-ins", builtins())):
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(end)
+        text = before + begin + part + end + after
+    return text
 
 
 if __name__ == "__main__":

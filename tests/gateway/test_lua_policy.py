@@ -3,18 +3,14 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from agentfleet.gateway.ordering import mix
 from agentfleet.gateway.policy import decide
-from agentfleet.gateway.types import Decision, Escalate, Match, Policy, Rule, Target
+from agentfleet.gateway.types import Decision, Policy
 from tests.gateway.lua import cases
-from tests.gateway.lua.gateway import Gateway, running
+from tests.gateway.lua.gateway import running
 
 POLICIES = 40
 REQUESTS = 50

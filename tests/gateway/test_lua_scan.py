@@ -107,6 +107,14 @@ def test_depth(gateway: Gateway, opening: bytes) -> None:
     check(gateway, b'{"model":"auto","x":' + opening * 40_000)
 
 
+@pytest.mark.parametrize("many", [b"[],", b'"",', b"{},", b'"\\n",', b'{"a":0},', b"-1.5e+9,"])
+def test_long_bodies_of_small_things(gateway: Gateway, many: bytes) -> None:
+    """HAProxy interrupts the walk over them again and again: nothing may be lost by that."""
+    values = many * (110_000 // len(many))
+    assert check(gateway, b'{"x":[' + values + b'0],"model":"auto"}')["model"] == b"auto"
+    assert check(gateway, b'{"x":[' + values + b'],"model":"auto"}')["problem"] == "invalid_json"
+
+
 @pytest.mark.parametrize(
     ("body", "problem"),
     [

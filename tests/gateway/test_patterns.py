@@ -2,7 +2,6 @@
 
 import random
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -224,14 +223,11 @@ def test_haproxy_finds_what_python_finds(tmp_path: Path) -> None:
     assert 0.1 < positive / len(texts) / len(patterns) < 0.9, "the texts tell nothing"
 
 
-def test_the_dearest_pattern_is_linear(tmp_path: Path) -> None:
-    """Nothing that is taken needs more than its ways at each place; no assertion on absolute time."""
-    pattern = r"a.{0,200}b.{0,3}c"
-    check(pattern)
-    seconds = []
+def test_what_is_refused_would_be_missed(tmp_path: Path) -> None:
+    """Why so much is refused: PCRE2's stack is at its end, and HAProxy takes that for "not found"."""
+    pattern, text = r"(?:a|b)*c", b"ab" * 30_000 + b"c"
+    with pytest.raises(ValueError, match="without bound"):
+        check(pattern)
+    assert re.search(pattern.encode(), text)
     with matching.each(tmp_path, [pattern]) as found:
-        for size in (15_000, 60_000):
-            begun = time.perf_counter()
-            assert found(b"ab" * (size // 2)) == "0"
-            seconds.append(time.perf_counter() - begun)
-    assert seconds[1] < seconds[0] * 16, f"four times the text took {seconds[1] / seconds[0]:.0f} times as long"
+        assert found(text) == "0"

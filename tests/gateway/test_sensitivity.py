@@ -27,6 +27,8 @@ CONTEXTS = (
 SEPARATORS = ("", " ", "-", ".", "/", "  ", " - ", "\u00a0", "\u2009", "\u2011", "\u2013", "\u2014", "\u3000")
 FULL_WIDTH = str.maketrans("0123456789-", "０１２３４５６７８９－")  # noqa: RUF001
 ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
+PERSIAN = str.maketrans("0123456789", "۰۱۲۳۴۵۶۷۸۹")
+TAMIL = str.maketrans("0123456789", "௦௧௨௩௪௫௬௭௮௯")
 DEVANAGARI = str.maketrans("0123456789", "०१२३४५६७८९")
 
 
@@ -148,7 +150,7 @@ def test_nothing_is_missed_however_it_is_written(name: str) -> None:
     assert not missed
 
 
-@pytest.mark.parametrize("digits", [FULL_WIDTH, ARABIC, DEVANAGARI])
+@pytest.mark.parametrize("digits", [FULL_WIDTH, ARABIC, PERSIAN, DEVANAGARI, TAMIL])
 @pytest.mark.parametrize("form", [*CARDS, "880412-14-5678", "078-05-1120"])
 def test_digits_of_other_scripts(form: str, digits: dict[int, str]) -> None:
     assert level(f"nr {form.translate(digits)} ok") == "Restricted"

@@ -22,7 +22,7 @@ _AT = "\\u0040"
 
 
 def nobody_without_a_key(shop: Shop) -> None:
-    for key in (None, "sk-nobody", "sk-alice "):
+    for key in (None, "sk-nobody", "SK-ALICE", "36c76b48bb2ee1d9d37140550e9d7ed7d395cf56f41050dc2a72e5291c0011f0"):
         answer = shop.route_for(key).ask("model/small")
         assert (answer.status, answer.code) == (401, "invalid_api_key"), answer
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -134,8 +134,8 @@ def chunked_bodies_are_read(shop: Shop) -> None:
 
 def a_client_that_dawdles_is_cut_off(shop: Shop) -> None:
     began = time.monotonic()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {ALICE}\r\nContent-Length: 99\r\n\r\n"
-    answer = _raw(shop, head.encode() + b'{"model":')
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer {ALICE}\r\n"
+    answer = _raw(shop, head.encode() + b'Content-Length: 99\r\n\r\n{"model":')
     assert answer.startswith(b"HTTP/1.1 408"), answer
     assert b'"error"' in answer
     assert 9 < time.monotonic() - began < 15

@@ -79,7 +79,7 @@ def complexity_is_judged(shop: Shop) -> None:
 
 def a_dry_run_tells_and_sends_nothing(shop: Shop) -> None:
     before = shop.received
-    answer = shop.route.ask("gpt-5", headers={"x-agentroute-dry-run": "true"})
+    answer = shop.route.ask("gpt-5", "Hello", headers={"x-agentroute-dry-run": "true"})
     assert (answer.status, answer.json["plan"][0], answer.json["rule"]) == (200, "cloud", "gpt"), answer
     assert shop.received == before
 

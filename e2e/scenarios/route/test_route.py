@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from openai import DefaultHttpxClient, OpenAI
+from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionUserMessageParam
 
-from e2e.chat import QUESTION
 from e2e.scenarios import scripted
 from e2e.scenarios.route import guarded, names
 from e2e.scenarios.route.shop import ALICE, Shop
@@ -15,8 +15,11 @@ from e2e.scenarios.routes import route, wait_ready
 from e2e.scenarios.scenario import Scenario
 
 Check = Callable[[Shop], None]
-_MESSAGES = [{"role": "user", "content": QUESTION}]
-_TOOL = {"type": "function", "function": {"name": "find_parcel", "parameters": {"type": "object", "properties": {}}}}
+_QUESTION: ChatCompletionUserMessageParam = {"role": "user", "content": "Hello"}
+_TOOL: ChatCompletionFunctionToolParam = {
+    "type": "function",
+    "function": {"name": "find_parcel", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +54,25 @@ def test_route(shop: Shop, check: Check) -> None:
 
 
 def test_openais_client_chats(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model="auto", messages=_MESSAGES, max_tokens=5)  # type: ignore[call-overload]
+    answer = client.chat.completions.create(model="auto", messages=[_QUESTION], max_tokens=5)
+    assert answer.usage is not None
     assert answer.usage.completion_tokens == 5
     assert {"auto", "model/small"} <= {model.id for model in client.models.list()}
     assert client.models.retrieve("auto").id == "auto"
 
 
 def test_openais_client_streams(client: OpenAI) -> None:
-    chunks = list(client.chat.completions.create(model="auto", messages=_MESSAGES, max_tokens=5, stream=True))  # type: ignore[call-overload]
-    assert len(chunks) > 5
+    chunks = client.chat.completions.create(model="auto", messages=[_QUESTION], max_tokens=5, stream=True)
+    assert len(list(chunks)) > 5
 
 
-def test_openais_client_calls_tools(client: OpenAI, shop: Shop) -> None:
-    answer = client.chat.completions.create(  # type: ignore[call-overload]
-        model="gpt-5", messages=_MESSAGES, tools=[_TOOL], extra_headers={"x-script": "tool=1"}
+def test_openais_client_calls_tools(client: OpenAI) -> None:
+    answer = client.chat.completions.create(
+        model="gpt-5", messages=[_QUESTION], tools=[_TOOL], extra_headers={"x-script": "tool=1"}
     )
-    assert answer.choices[0].message.tool_calls[0].function.name == "find_parcel"
+    (call,) = answer.choices[0].message.tool_calls or ()
+    assert call.type == "function"
+    assert call.function.name == "find_parcel"
 
 
 def test_openais_client_embeds(client: OpenAI) -> None:
@@ -75,4 +81,4 @@ def test_openais_client_embeds(client: OpenAI) -> None:
 
 
 def test_openais_client_responds(client: OpenAI) -> None:
-    assert client.responses.create(model="gpt-5", input=QUESTION, max_output_tokens=4).output_text.startswith("w0")
+    assert client.responses.create(model="gpt-5", input="Hello", max_output_tokens=4).output_text.startswith("w0")

@@ -4,6 +4,7 @@ Requests are counted where they wait for pods: in the gateway that holds the tar
 the owner of an exact limit is counted there.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,17 +33,20 @@ class Meter:
         self._admin = admin
         self._targets = targets
         self._started = ""
+        self._turn = asyncio.Lock()
+        """Answers are taken in the order of the questions, else a total could go back."""
         self._before = dict.fromkeys(targets, 0)
         self._last = dict.fromkeys(targets, 0)
 
     async def read(self) -> dict[str, TargetLoad]:
         """The load of each target. AdminError where HAProxy does not answer: that is not the same as no load."""
-        answer = await self._admin.ask(stats.COMMAND)
-        try:
-            reading = stats.parse(answer)
-        except ValueError as error:
-            raise AdminError(str(error)) from error
-        self._count(reading)
+        async with self._turn:
+            answer = await self._admin.ask(stats.COMMAND)
+            try:
+                reading = stats.parse(answer)
+            except ValueError as error:
+                raise AdminError(str(error)) from error
+            self._count(reading)
         return {target: stats.load(reading, target) for target in self._targets}
 
     def _count(self, reading: Reading) -> None:

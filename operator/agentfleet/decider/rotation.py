@@ -94,7 +94,7 @@ class Rotation:
     async def step(self) -> None:
         """Looks once. What fails is tried again at the next look, and said once."""
         try:
-            found = mounted.read(self._paths)
+            found = await asyncio.to_thread(mounted.read, self._paths)  # thousands of files, maybe
             self.skipped = len(found.skipped)
             wanted = maps(self._paths, found)
             for path, entries in wanted.items():

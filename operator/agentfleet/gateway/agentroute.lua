@@ -66,17 +66,19 @@ end
 core.register_action("scan", { "http-req" }, function(txn)
   local found, size, readable = read(txn)
   local given = txn.f:req_fhdr("x-gateway-model-name")
-  local problem = found.problem
-  if given and given ~= "" and problem == "no_model" then
-    problem = nil
+  if given and given ~= "" then
+    found.model = given
+    found.problem = found.problem ~= "no_model" and found.problem or nil
   end
+  found.tokens, found.readable = (size + 3) // 4, readable
+  txn:set_priv(found)
   txn:set_var("txn.readable", number(readable))
-  txn:set_var("txn.tokens", (size + 3) // 4)
+  txn:set_var("txn.tokens", found.tokens)
   txn:set_var("txn.stream", number(found.stream))
   txn:set_var("txn.tools", number(found.tools))
   txn:set_var("txn.vision", number(found.vision))
-  set(txn, "txn.problem", problem)
-  set(txn, "txn.model", given ~= "" and given or found.model)
+  set(txn, "txn.problem", found.problem)
+  set(txn, "txn.model", found.model)
   set(txn, "txn.model_at", found.model_from and found.model_from .. "-" .. found.model_to)
   set(txn, "txn.last", found.last)
   set(txn, "txn.seed", found.seed)
@@ -145,14 +147,16 @@ function Request:escalated(rule)
   return shares[rule]:percent(os.time())
 end
 
+-- `found` is what `scan` has left; where it has failed, nothing is known but that the body is unread.
 local function request_of(txn)
+  local found = txn:get_priv() or {}
   return setmetatable({
     txn = txn,
-    model = txn:get_var("txn.model") or "",
-    readable = txn:get_var("txn.readable") == 1,
-    tools = txn:get_var("txn.tools") == 1,
-    vision = txn:get_var("txn.vision") == 1,
-    prompt_tokens = txn:get_var("txn.tokens") or 0,
+    model = found.model or "",
+    readable = found.readable,
+    tools = found.tools,
+    vision = found.vision,
+    prompt_tokens = found.tokens or 0,
     complexity = txn:get_var("txn.cplx"),
     sensitivity = txn:get_var("txn.sens"),
     intent = txn:get_var("txn.intent"),

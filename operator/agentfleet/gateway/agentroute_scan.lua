@@ -154,7 +154,7 @@ local function new_walk(has_controls)
   return {
     has_controls = has_controls, problem = nil, models = 0, model = nil, model_from = nil, model_to = nil,
     stream = false, tools = false, vision = false, by_user = nil, text = nil, part = nil,
-    first = nil, last = nil, prefix = nil, seed = nil, plain = nil,
+    first = nil, last = nil, prefix = nil, seed = nil, plain = nil, tokens = nil, readable = nil,
   }
 end
 

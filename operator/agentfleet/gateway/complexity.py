@@ -69,7 +69,7 @@ HEURISTIC: tuple[tuple[str, Complexity], ...] = (
     ),
     # One answer of some length, or one thing to write.
     (
-        r"(?i)^[^\n]{0,24}\b"
+        r"(?i)^[^\n]{0,24}\b"  # noqa: S608 words, not SQL
         + _one_of("""write, implement, put together, tidy up, make this, given a, given an, given the, given two, draft,
                   create, document, compare, explain, summari[sz]e, review, debug, port, suggest, rewrite, break down,
                   plan a, plan an, plan the, plan our, arrange, reschedule, give me a, give me an, give me some,

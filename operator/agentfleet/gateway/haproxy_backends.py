@@ -41,7 +41,7 @@ def _pool(policy: Policy, target: Target, backend: Backend) -> list[str]:
         "srvtcpka-idle 2s",
         "srvtcpka-intvl 1s",
         "srvtcpka-cnt 3",
-        "retries 2",
+        "retries 3",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
         # An idle connection that its server closes just now would lose a request that must not be repeated.
@@ -159,7 +159,8 @@ def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
     lines = [
         "balance first",
         f"timeout queue {policy.queue_ms}ms",
-        "retries 3",
+        # Of an owner that died just now many idle connections may be left, each good for one try.
+        "retries 10",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
         "http-request disable-l7-retry if { var(txn.once) -m int 1 }",

@@ -19,8 +19,8 @@ _MANY = 10**9
 """Ways beyond which counting on makes no difference."""
 
 
-class Costly(ValueError):
-    """The expression can take long; `position` is that of the repeat, or None where it is all of it."""
+class Refused(ValueError):
+    """The expression is not taken; `position` counts characters from 0, None is all of it."""
 
     def __init__(self, message: str, position: int | None = None) -> None:
         super().__init__(message)
@@ -165,13 +165,13 @@ class _After:
 
 
 def check_cost(node: Node) -> None:
-    """Raises Costly."""
+    """Raises Refused."""
     if node.size > MAX_SIZE:
-        raise Costly(f"its repeats written out are {node.size} elements, at most {MAX_SIZE}: repeat groups less often")
+        raise Refused(f"its repeats written out are {node.size} elements, at most {MAX_SIZE}: repeat groups less often")
     ways = _ways(node, _Before(0, loose=True), _After(0, asserted=False))
     if ways > MAX_WAYS:
         count = "very many" if ways >= _MANY else str(ways)
-        raise Costly(
+        raise Refused(
             f"a text can be matched in {count} ways from one place, at most {MAX_WAYS}: "
             "shorten repeats that are followed by something they match themselves"
         )
@@ -246,24 +246,24 @@ def _holds_assertion(node: Node) -> bool:
 def _check_unbounded(node: Repeat, before: _Before, after: _After) -> None:
     """Linear only when it cannot start at each place of a run that it takes, nor end there in more than one place."""
     if not isinstance(node.body, Byte):
-        raise Costly("a group may not be repeated without bound: write {0,50} for example", node.position)
+        raise Refused("a group may not be repeated without bound: write {0,50} for example", node.position)
     bits = node.body.bits
     if not after.bits and not after.asserted:
         return  # nothing follows: whatever it takes, the search is over
     if before.loose:
         instead = {0: "leave it and what it repeats out", 1: "leave the + out"}.get(node.low, f"write {{{node.low}}}")
-        raise Costly(
+        raise Refused(
             f"a repeat without bound may not come first, and need not, as a match may start anywhere: {instead}",
             node.position,
         )
     if before.bits & bits:
-        raise Costly(
+        raise Refused(
             "a repeat without bound may not come after something that it matches itself: "
             f"write {{{node.low},200}} for example",
             node.position,
         )
     if after.bits & bits:
-        raise Costly(
+        raise Refused(
             "a repeat without bound may not be followed by something that it matches itself: "
             f"write {{{node.low},200}} for example",
             node.position,

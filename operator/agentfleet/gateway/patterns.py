@@ -11,7 +11,7 @@ import re
 import string
 from functools import lru_cache
 
-from agentfleet.gateway.pattern_cost import Assertion, Byte, Choice, Costly, Node, Repeat, Sequence, check_cost
+from agentfleet.gateway.pattern_cost import Assertion, Byte, Choice, Node, Refused, Repeat, Sequence, check_cost
 
 MAX_LENGTH = 256
 MAX_REPEAT = 1000
@@ -42,15 +42,6 @@ _TWICE = ("--", "&&", "~~", "||")
 """Python warns of these in a class: they may become operators."""
 
 
-class _Refused(ValueError):
-    """`index` counts from 0."""
-
-    def __init__(self, index: int, message: str) -> None:
-        super().__init__(message)
-        self.index = index
-        self.message = message
-
-
 def check(pattern: str, max_length: int = MAX_LENGTH) -> None:
     """Raises ValueError that says where, what is not allowed and what to write instead."""
     if not 0 < len(pattern) <= max_length:
@@ -58,9 +49,7 @@ def check(pattern: str, max_length: int = MAX_LENGTH) -> None:
     try:
         node = _Parser(pattern).parse()
         check_cost(node)
-    except _Refused as error:
-        raise ValueError(f"pattern {pattern!r}, character {error.index + 1}: {error.message}") from None
-    except Costly as error:
+    except Refused as error:
         place = f", character {error.position + 1}" if error.position is not None else ""
         raise ValueError(f"pattern {pattern!r}{place}: {error.message}") from None
     if node.nullable:
@@ -94,13 +83,13 @@ class _Parser:
     def _check_characters(self) -> None:
         for index, character in enumerate(self._text):
             if character in " \t":
-                raise _Refused(index, "a space or tab is not allowed: write \\s or \\x20")
+                raise Refused("a space or tab is not allowed: write \\s or \\x20", index)
             if ord(character) < 32 or ord(character) == 127:
-                raise _Refused(index, f"control character {character!r} is not allowed: write \\n or \\x{{two digits}}")
+                raise Refused(f"control character {character!r} is not allowed: write \\n or \\x{{two digits}}", index)
             if "\ud800" <= character <= "\udfff":
-                raise _Refused(index, "half of a surrogate pair is no character: leave it out")
+                raise Refused("half of a surrogate pair is no character: leave it out", index)
         if self._text.startswith("#"):
-            raise _Refused(0, "a # in front would be a comment: write \\#")
+            raise Refused("a # in front would be a comment: write \\#", 0)
 
     def _choice(self) -> Node:
         branches = [self._sequence()]
@@ -151,7 +140,7 @@ class _Parser:
         self._at += 3 if self._text.startswith("(?:", opening) else 1
         node = self._choice()
         if not self._take(")"):
-            raise _Refused(opening, "this ( is not closed: add ), or write \\(")
+            raise Refused("this ( is not closed: add ), or write \\(", opening)
         return node
 
     def _look_behind(self) -> Node:
@@ -160,7 +149,7 @@ class _Parser:
         self._at += len(_LOOK_BEHIND[0])
         node = self._atom() if self._peek() not in ("", ")", "|") else None
         if not isinstance(node, Byte) or not self._take(")"):
-            raise _Refused(opening, "look-behind is not allowed, but for one character or class, such as (?<![a-z])")
+            raise Refused("look-behind is not allowed, but for one character or class, such as (?<![a-z])", opening)
         return Assertion(is_start=False)
 
     def _escape(self) -> Node:
@@ -182,12 +171,12 @@ class _Parser:
         if character == "x":
             digits = self._text[start + 2 : start + 4]
             if len(digits) < 2 or not set(digits) <= set(string.hexdigits):
-                raise _Refused(start, "\\x needs two hexadecimal digits, such as \\x20")
+                raise Refused("\\x needs two hexadecimal digits, such as \\x20", start)
             self._at += 2
             return 1 << int(digits, 16)
         if character and character in string.punctuation:
             return 1 << ord(character)
-        raise _Refused(start, _about_escape(character))
+        raise Refused(_about_escape(character), start)
 
     def _class(self) -> Node:
         opening = self._at
@@ -209,7 +198,7 @@ class _Parser:
     def _check_class_item(self, opening: int) -> None:
         character = self._peek()
         if not character:
-            raise _Refused(opening, "this [ is not closed: add ], or write \\[")
+            raise Refused("this [ is not closed: add ], or write \\[", opening)
         if character in "[]":
             raise self._refused(f"a {character} inside of [ ]: write \\{character}")
         if self._text.startswith(_TWICE, self._at):
@@ -230,9 +219,9 @@ class _Parser:
         self._check_class_item(hyphen)
         high = self._class_item()
         if low.bit_count() > 1 or high.bit_count() > 1:
-            raise _Refused(hyphen, "a range needs a character on each side: write \\- for the character itself")
+            raise Refused("a range needs a character on each side: write \\- for the character itself", hyphen)
         if high < low:
-            raise _Refused(hyphen, "a range runs from the lower to the higher character")
+            raise Refused("a range runs from the lower to the higher character", hyphen)
         return (high << 1) - low  # all bits from low to high
 
     def _repeated(self, atom: Node, start: int) -> Node:
@@ -241,9 +230,9 @@ class _Parser:
         if bounds is None:
             return atom
         if isinstance(atom, Assertion):
-            raise _Refused(at, "an anchor or \\b cannot be repeated")
+            raise Refused("an anchor or \\b cannot be repeated", at)
         if isinstance(atom, Sequence) and ord(self._text[start]) > 127:
-            raise _Refused(at, f"{self._text[start]} is several bytes: write (?:{self._text[start]}) before the repeat")
+            raise Refused(f"{self._text[start]} is several bytes: write (?:{self._text[start]}) before the repeat", at)
         if not self._take("?") and self._peek() == "+":
             raise self._refused("a possessive repeat is not allowed: leave the + out")
         if self._peek() in ("*", "+", "?") or self._text.startswith("{", self._at):
@@ -284,8 +273,8 @@ class _Parser:
         self._at += 1
         return True
 
-    def _refused(self, message: str) -> _Refused:
-        return _Refused(self._at, message)
+    def _refused(self, message: str) -> Refused:
+        return Refused(message, self._at)
 
 
 def _about_escape(character: str) -> str:

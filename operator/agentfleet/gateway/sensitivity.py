@@ -196,7 +196,7 @@ BUILTINS: Mapping[str, Builtin] = {
     "CreditCard": Builtin("Numbers of payment cards by their first digits and length; no check digit", _CREDIT_CARD),
     "SSN": Builtin("Social security numbers of the United States", _SSN),
     "IBAN": Builtin("International bank account numbers, and numbers named as an account", _IBAN),
-    "NationalId": Builtin("Identity numbers of sixteen countries, and passports named as such", _NATIONAL_ID),
+    "NationalId": Builtin("Identity numbers of thirteen countries, and passports named as such", _NATIONAL_ID),
     "MedicalRecord": Builtin("Numbers of patients and medical records, named as such", _MEDICAL_RECORD),
     "ApiKey": Builtin("API keys, tokens, and passwords named as such", _API_KEY),
     "PrivateKey": Builtin("Private keys in PEM, PuTTY and age form", _PRIVATE_KEY),

@@ -42,7 +42,7 @@ class Pair:
 @pytest.fixture(scope="module")
 def pair(zone: dns.Zone, port: int) -> Iterator[Pair]:
     exact = routes.target(0, "exact", capacity=3)
-    spare = routes.target(1, "spare")
+    spare = routes.target(1, "spare", weight=0)
     rules = (Rule("spilling", Match(models=("spilling",)), ("t0", "t1"), strategy="Weighted"),)
     policy = routes.policy(exact, spare, rules=rules, intents=("code", "talk"), queue_ms=20_000)
     backends = (routes.backend(exact, port=port, owner=0), routes.backend(spare, port=port))

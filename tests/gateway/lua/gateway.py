@@ -34,6 +34,7 @@ defaults
   timeout client 20s
   timeout server 20s
   timeout connect 1s
+  timeout queue 20s
   timeout http-request 20s
   timeout http-keep-alive 60s
 frontend route
@@ -61,13 +62,14 @@ frontend route
   http-request lua.route
   http-request lua.dry_run if {{ req.hdr(x-agentroute-dry-run) -m str true }}
   http-request return status 200 content-type text/plain lf-string "{decided}" if {{ path /decide }}
-  default_backend pool_t0
+{rules}  use_backend hold_%[var(txn.target)] if {{ var(txn.hold) -m int 1 }}
+  use_backend pool_%[var(txn.target)]
 """
-_BACKEND = """\
+_POOL = """\
 backend pool_{id}
   http-request set-var(txn.send_model) str({id})
   filter lua.rewrite
-  server pod {address} {state}
+{servers}
 """
 _ECHO = """\
 frontend echo
@@ -88,7 +90,12 @@ class Gateway:
     """Sends requests to a running HAProxy, over one connection."""
 
     def __init__(self, socket_file: Path) -> None:
+        self._socket_file = socket_file
         self._connection = _UnixConnection(str(socket_file))
+
+    def another(self) -> "Gateway":
+        """The same gateway over a connection of its own."""
+        return Gateway(self._socket_file)
 
     def close(self) -> None:
         self._connection.close()
@@ -140,11 +147,20 @@ def _dashed(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 @contextmanager
-def running(folder: Path, policy: Policy, *, trial: bool = False, buffer: int = BUFFER) -> Iterator[Gateway]:
-    """A gateway with this policy. `trial`: requests may say loads and draws."""
+def running(
+    folder: Path,
+    policy: Policy,
+    *,
+    trial: bool = False,
+    pools: Mapping[str, str] | None = None,
+    rules: str = "",
+    more: str = "",
+) -> Iterator[Gateway]:
+    """A gateway with this policy. `trial`: requests may say loads and draws. `pools`: lines of targets' backends, else
+    each has one server that sends back what it gets. `rules`: lines of the frontend before a backend is chosen."""
     (folder / "route.json").write_text(policy.to_json())
     config = folder / "haproxy.cfg"
-    config.write_text(_config(folder, policy, trial=trial, buffer=buffer))
+    config.write_text(_config(folder, policy, trial, pools or {}, rules) + more)
     log = folder / "haproxy.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -157,25 +173,34 @@ def running(folder: Path, policy: Policy, *, trial: bool = False, buffer: int = 
             yield gateway
         finally:
             gateway.close()
+        _no_mistakes(log)
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _config(folder: Path, policy: Policy, *, trial: bool, buffer: int) -> str:
+def _config(folder: Path, policy: Policy, trial: bool, pools: Mapping[str, str], rules: str) -> str:
     numbers = ";".join(f"{name}=%[var(txn.{name})]" for name in _SCANNED[0].split())
     texts = ";".join(f"{name}=%[var(txn.{name}),hex]" for name in _SCANNED[1].split())
     config = _CONFIG.format(
         folder=folder,
         lua=LUA,
-        buffer=buffer,
+        buffer=BUFFER,
         trial="trial" if trial else "",
         scanned=f"{numbers};{texts}",
         decided="|".join(f"{name}=%[var(txn.{name})]" for name in _DECIDED.split()),
+        rules=rules,
     )
-    for target in policy.targets:
-        config += _BACKEND.format(id=target.id, address=f"unix@{folder}/echo.sock", state="")
+    echo = f"  server pod unix@{folder}/echo.sock"
+    config += "".join(_POOL.format(id=target.id, servers=pools.get(target.id, echo)) for target in policy.targets)
     return config + _ECHO.format(folder=folder)
+
+
+def _no_mistakes(log: Path) -> None:
+    """An error in Lua ends only its action: HAProxy says so and goes on, so a test would not see it."""
+    text = log.read_text()
+    if "Lua function" in text:
+        raise AssertionError(f"the gateway's Lua has failed: {text}")
 
 
 def _wait_for(socket_file: Path, process: subprocess.Popen[bytes], log: Path) -> None:
