@@ -104,9 +104,11 @@ class Kube:
     def text(self, path: str, **query: str) -> str:
         """What the API server answers as text: logs, and pods behind its proxy."""
         response = self._http.get(path, params=query)
-        if response.is_error:
-            raise Refused(response.status_code, response.text)
-        return response.text
+        return _text(response)
+
+    def call(self, method: str, path: str, content: str = "") -> str:
+        """The same for other methods than GET, of pods behind the API server's proxy."""
+        return _text(self._http.request(method, path, content=content))
 
 
 @contextmanager
@@ -131,6 +133,12 @@ def path_of(kind: str, namespace: str = "", name: str = "") -> str:
     group, _, plural = _RESOURCES[kind].rpartition("/")
     parts = [group, *(("namespaces", namespace) if namespace else ()), plural, *((name,) if name else ())]
     return "/".join(parts)
+
+
+def _text(response: httpx.Response) -> str:
+    if response.is_error:
+        raise Refused(response.status_code, response.text)
+    return response.text
 
 
 def _content(response: httpx.Response) -> Manifest:

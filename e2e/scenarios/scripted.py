@@ -55,6 +55,14 @@ def apply(scenario: Scenario, name: str, script: str = "", *, replicas: int = 1,
     scenario.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s", timeout=90)
 
 
+def apply_all(scenario: Scenario, *names: str) -> None:
+    """Have several, which start side by side."""
+    items = [item for name in names for item in manifests(name)]
+    scenario.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    for name in names:
+        scenario.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s", timeout=90)
+
+
 @contextmanager
 def control(scenario: Scenario, name: str) -> Iterator[httpx.Client]:
     """A client of the server, for PUT on /script, /stats and /requests; with several pods it reaches any of them."""
@@ -83,9 +91,18 @@ def apply_engines(scenario: Scenario, *servers: Manifest) -> None:
 
 def stats(scenario: Scenario, name: str) -> dict[str, Manifest]:
     """By pod, what the scripted engines of a ModelServer have counted."""
+    return {pod: json.loads(scenario.kube.text(page)) for pod, page in _pages(scenario, name).items()}
+
+
+def forget(scenario: Scenario, name: str) -> None:
+    """Let them count from zero."""
+    for page in _pages(scenario, name).values():
+        scenario.kube.call("DELETE", page)
+
+
+def _pages(scenario: Scenario, name: str) -> dict[str, str]:
     pods = (pod["metadata"]["name"] for pod in scenario.children("Pod", name))
-    pages = {pod: f"{path_of('Pod', scenario.namespace, f'{pod}:{PORT}')}/proxy/stats" for pod in pods}
-    return {pod: json.loads(scenario.kube.text(page)) for pod, page in pages.items()}
+    return {pod: f"{path_of('Pod', scenario.namespace, f'{pod}:{PORT}')}/proxy/stats" for pod in pods}
 
 
 def _container(settings: dict[str, str]) -> Manifest:

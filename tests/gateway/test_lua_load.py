@@ -180,7 +180,7 @@ frontend decider
   http-request pause 3s if {{ req.body -m sub slow }}
   http-request deny status 500 if {{ req.body -m sub wrong }}
   http-request return status 200 if {{ req.body -m sub unsure }}
-  http-request return status 200 hdr x-intent %[req.hdr(x-agentroute-want)] hdr x-complexity Complex if {{ req.hdr(x-agentroute-endpoint) chat/completions }}
+  http-request return status 200 hdr x-intent %[req.hdr(x-agentroute-want)] hdr x-complexity Complex if {{ req.body -m str hello }}
 """  # noqa: E501
 
 
@@ -204,7 +204,7 @@ def test_the_decider_is_asked_and_never_waited_for_long(tmp_path: Path) -> None:
             return gateway.post("/v1/chat/completions", body, HEADERS).body, time.monotonic() - start
 
         assert asked("hello")[0] == b"both Complex"
-        for word in ("unsure", "wrong", "slow"):
+        for word in ("unsure", "wrong", "slow", ""):
             answer, took = asked(word)
             assert answer == b" ", word
             assert took < 2, word

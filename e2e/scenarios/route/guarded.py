@@ -147,10 +147,11 @@ def _chat(model: str, text: str) -> bytes:
 
 
 def _raw(shop: Shop, request: bytes) -> bytes:
+    """The beginning of the answer."""
     host, _, port = shop.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(request)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
+        return connection.recv(65536)
 
 
 CHECKS = (

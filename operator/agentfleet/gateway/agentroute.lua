@@ -1,11 +1,11 @@
 -- What HAProxy asks of an AgentRoute's policy: the actions `scan`, `ask`, `route` and `dry_run`, and the filter
--- `rewrite`. haproxy.py renders the configuration that calls them; this file only carries between its variables (txn.*)
+-- `rewrite`. haproxy.py renders the configuration that calls them; this file only carries between its variables, txn.*,
 -- and the pure parts: agentroute_scan.lua reads requests, agentroute_policy.lua decides.
 --
 --   lua-load-per-thread agentroute.lua ROUTE.JSON BUFFER [trial]
 --
--- BUFFER is tune.bufsize. With `trial` the header x-agentroute-trial may say what only a gateway knows, loads and draws,
--- so that tests can compare decisions with policy.py's; a gateway never has it.
+-- BUFFER is tune.bufsize. With `trial` the header x-agentroute-trial may say what only a gateway knows, such as loads:
+-- so tests compare decisions with policy.py's. A gateway never has it.
 
 local load = require("agentroute_load")
 local policy = require("agentroute_policy")
@@ -16,6 +16,9 @@ local arguments = { ... }
 local route = require("agentroute_route").load(arguments[1])
 local buffer = tonumber(arguments[2]) or 262144
 local decode = arguments[3] == "trial" and require("agentroute_json").decode
+
+-- Nearly all that a request leaves behind is garbage at once: what this mode of the collector is made for.
+collectgarbage("generational")
 
 -- HAProxy counts the instructions of Lua, to interrupt what runs for too long; counting makes all of it half as slow
 -- again. What is short by its nature runs uncounted; long bodies stay interruptible, so that they hold up nobody.
@@ -70,7 +73,8 @@ core.register_action("scan", { "http-req" }, function(txn)
     found.model = given
     found.problem = found.problem ~= "no_model" and found.problem or nil
   end
-  found.tokens, found.readable = (size + 3) // 4, readable
+  found.tokens = (size + 3) // 4
+  found.unread = not readable or nil
   txn:set_priv(found)
   txn:set_var("txn.readable", number(readable))
   txn:set_var("txn.tokens", found.tokens)
@@ -79,26 +83,29 @@ core.register_action("scan", { "http-req" }, function(txn)
   txn:set_var("txn.vision", number(found.vision))
   set(txn, "txn.problem", found.problem)
   set(txn, "txn.model", found.model)
-  set(txn, "txn.model_at", found.model_from and found.model_from .. "-" .. found.model_to)
+  if found.model_at then
+    txn:set_var("txn.model_at", found.model_at)
+  end
   set(txn, "txn.last", found.last)
-  set(txn, "txn.seed", found.seed)
+  set(txn, "txn.seed", found.first)
   set(txn, "txn.prefix", found.prefix)
   set(txn, "txn.text", found.plain)
 end)
 
 -- ask ---------------------------------------------------------------------------------------------------------------
 
--- Whatever goes wrong leaves the variables unset: then defaults count, and no request waits longer than `ms`.
+-- The decider gets the last text alone. Whatever goes wrong leaves the variables unset: then defaults count, and no
+-- request waits longer than `ms`.
 core.register_action("ask", { "http-req" }, function(txn, url, ms, want)
+  local last = txn:get_var("txn.last")
+  if not last then
+    return
+  end
   local answer = core.httpclient():post({
     url = url,
     timeout = tonumber(ms),
-    body = txn.f:req_body(),
-    headers = {
-      ["content-type"] = { "application/json" },
-      ["x-agentroute-want"] = { want },
-      ["x-agentroute-endpoint"] = { txn:get_var("txn.endpoint") },
-    },
+    body = last,
+    headers = { ["content-type"] = { "text/plain" }, ["x-agentroute-want"] = { want } },
   })
   if not answer or answer.status ~= 200 then
     return
@@ -147,13 +154,15 @@ function Request:escalated(rule)
   return shares[rule]:percent(os.time())
 end
 
--- `found` is what `scan` has left; where it has failed, nothing is known but that the body is unread.
+local UNREAD = { unread = true }
+
+-- `found` is what `scan` has left; where that has failed the body counts as unread.
 local function request_of(txn)
-  local found = txn:get_priv() or {}
+  local found = txn:get_priv() or UNREAD
   return setmetatable({
     txn = txn,
     model = found.model or "",
-    readable = found.readable,
+    readable = not found.unread,
     tools = found.tools,
     vision = found.vision,
     prompt_tokens = found.tokens or 0,
@@ -182,9 +191,9 @@ end
 -- The text of x-agentroute-decision. Nothing in it is a client's own text: these are names that the contract allows.
 local function described(decision, names, readable)
   local first = decision.plan[1]
-  return "rule=" .. decision.rule .. "; target=" .. (first and first.name or "") .. "; plan=" .. names .. "; reason=" .. decision.reason .. "; intent=" .. decision.intent
-    .. "; complexity=" .. decision.complexity .. "; sensitivity=" .. decision.sensitivity
-    .. "; body=" .. (readable and "whole" or "unread") .. "; attempt=1"
+  return "rule=" .. decision.rule .. "; target=" .. (first and first.name or "") .. "; plan=" .. names
+    .. "; reason=" .. decision.reason .. "; intent=" .. decision.intent .. "; complexity=" .. decision.complexity
+    .. "; sensitivity=" .. decision.sensitivity .. "; body=" .. (readable and "whole" or "unread") .. "; attempt=1"
 end
 
 -- What chooses the pod among a target's: requests with the same key go to the same one.
@@ -210,7 +219,7 @@ local function decided(txn)
   end
   local decision = policy.decide(route, request, loads or load.all(txn, route))
   local share = shares[decision.rule]
-  if share and not txn.f:req_fhdr("x-agentroute-dry-run") then
+  if share and txn.f:req_fhdr("x-agentroute-dry-run") ~= "true" then
     share:count(os.time(), decision.reason == "Escalated")
   end
   return decision, request

@@ -14,7 +14,8 @@ local MAX_DEPTH = 64 -- deeper ones are refused: a walk must not use up the C st
 local NO_READERS = {}
 local STRICT = { has_controls = true }
 
-local SPACE, QUOTE, COMMA, COLON, BRACKET, BACKSLASH, END_BRACKET, U, BRACE, END_BRACE = 32, 34, 44, 58, 91, 92, 93, 117, 123, 125
+local QUOTE, COMMA, COLON, BACKSLASH, U = 34, 44, 58, 92, 117
+local BRACKET, END_BRACKET, BRACE, END_BRACE = 91, 93, 123, 125
 local ESCAPES = {
   [34] = '"', [47] = "/", [92] = "\\", [98] = "\b", [102] = "\f", [110] = "\n", [114] = "\r", [116] = "\t",
 }
@@ -241,6 +242,7 @@ function json.decode(text)
 end
 
 json.INVALID, json.invalid = INVALID, invalid
-json.after_space, json.after_object, json.after_array, json.after_value = after_space, after_object, after_array, after_value
+json.after_space, json.after_value = after_space, after_value
+json.after_object, json.after_array = after_object, after_array
 json.string_end, json.unescaped = string_end, unescaped
 return json

@@ -1,5 +1,6 @@
 -- Lists as the policy needs them. None of these changes the list that it is given. They are called for every request:
--- plain loops over few entries cost less than tables to look them up in.
+-- plain loops over few entries cost less than tables to look them up in, and { nil, nil, nil, nil } is a list with room
+-- for four, which need not grow.
 
 local list = {}
 
@@ -13,7 +14,7 @@ function list.set(entries)
 end
 
 function list.kept(entries, keep)
-  local result, count = {}, 0
+  local result, count = { nil, nil, nil, nil }, 0
   for index = 1, #entries do
     local each = entries[index]
     if keep(each) then
@@ -42,9 +43,9 @@ function list.index_of(entries, wanted)
   return nil
 end
 
--- Sorted by the numbers that `key` gives. Equal ones stay in their order, as in Python; table.sort does not promise that.
+-- Sorted by the numbers that `key` gives. Equal ones stay in their order, as in Python: table.sort would not keep it.
 function list.sorted(entries, key)
-  local result, keys = {}, {}
+  local result, keys = { nil, nil, nil, nil }, { nil, nil, nil, nil }
   for last = 1, #entries do
     local each = entries[last]
     local number, place = key(each), last

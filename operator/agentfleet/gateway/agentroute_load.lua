@@ -29,7 +29,10 @@ local function now(fetch, target, with_latency)
     find_backends(target)
   end
   local pool, owner, gate = target.pool, target.owner, target.gate
-  local active, waiting = fetch:be_conn(pool), fetch:queue(pool)
+  local active, waiting = fetch:be_conn(pool), 0
+  if active > 0 then
+    waiting = fetch:queue(pool)
+  end
   if owner then
     active, waiting = active + fetch:be_conn(owner), waiting + fetch:queue(owner)
   end
@@ -38,7 +41,10 @@ local function now(fetch, target, with_latency)
     active, waiting = active + held, waiting + held
   end
   return {
-    ready = fetch:nbsrv(pool), active = active, waiting = waiting, latency_ms = with_latency and latency_ms(target) or 0,
+    ready = fetch:nbsrv(pool),
+    active = active,
+    waiting = waiting,
+    latency_ms = with_latency and latency_ms(target) or 0,
   }
 end
 

@@ -72,7 +72,7 @@ end
 
 -- `targets` keeps its index: the list of all targets, which most requests have, is indexed once.
 function ordering.chosen(targets, ids)
-  local by_id, result, count = targets.by_id, {}, 0
+  local by_id, result, count = targets.by_id, { nil, nil, nil, nil }, 0
   if not by_id then
     by_id = {}
     for index = 1, #targets do
@@ -90,16 +90,18 @@ function ordering.chosen(targets, ids)
   return result
 end
 
-function ordering.distinct(targets, more)
-  local result, count = {}, 0
-  for _, part in ipairs(more and { targets, more } or { targets }) do
-    for index = 1, #part do
-      if not list.index_of(result, part[index]) then
-        count = count + 1
-        result[count] = part[index]
-      end
+local function add_new(result, targets)
+  for index = 1, #targets do
+    if not list.index_of(result, targets[index]) then
+      result[#result + 1] = targets[index]
     end
   end
+end
+
+function ordering.distinct(targets, more)
+  local result = { nil, nil, nil, nil }
+  add_new(result, targets)
+  add_new(result, more)
   return result
 end
 

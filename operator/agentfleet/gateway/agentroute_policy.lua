@@ -1,8 +1,8 @@
--- The routing policy inside HAProxy: the image of policy.py, function by function, in its order and by its names. Change
--- both together: tests/gateway/test_lua_policy.py compares them on generated requests.
+-- The routing policy inside HAProxy: the image of policy.py, function by function, in its order and by its names.
+-- Change both together: tests/gateway/test_lua_policy.py compares them on generated requests.
 --
--- `route` is what agentroute_route.lua makes of route.json. A request has the fields of types.Request; what is costly to
--- know are methods of it. Loads are those of types.Load, each field read from HAProxy when it is first asked for.
+-- `route` is what agentroute_route.lua makes of route.json. A request has the fields of types.Request; what is costly
+-- to know are methods of it. Loads are those of types.Load, read from HAProxy when they are first asked for.
 
 local list = require("agentroute_list")
 local ordering = require("agentroute_ordering")
@@ -153,7 +153,7 @@ function policy.matches(match, request, taken)
   return (not match.intents or match.intents[taken.intent])
     and (not match.complexity or match.complexity[taken.complexity])
     and (not match.names_models or policy.is_model(match, request.model))
-    and (not match.headers or not any(match.headers, function(header) return not policy.has_header(request, header) end))
+    and (not match.headers or policy.has_headers(request, match.headers))
     and (not match.sensitivity or match.sensitivity[taken.sensitivity])
     and (not match.capabilities or any(match.capabilities, function(need) return taken[need] end))
     and (not match.groups or any(request:groups(), function(group) return match.groups[group] end))
@@ -161,9 +161,11 @@ function policy.matches(match, request, taken)
     and (not match.max_tokens or request.prompt_tokens <= match.max_tokens)
 end
 
-function policy.has_header(request, wanted)
-  local found = request:header(wanted.name)
-  return found ~= nil and (wanted.value == nil or found == wanted.value)
+function policy.has_headers(request, headers)
+  return not any(headers, function(wanted)
+    local found = request:header(wanted.name)
+    return found == nil or (wanted.value ~= nil and found ~= wanted.value)
+  end)
 end
 
 local function has_no_endpoint(own, loads)
@@ -238,13 +240,22 @@ function policy.by_default(route, taken, able, loads)
   }
 end
 
+-- Adds those of `others` that have a ready pod, up to `attempts`. A target without one is no place to try next.
+local function add_ready(plan, others, attempts, loads)
+  for index = 1, #others do
+    local other = others[index]
+    if #plan < attempts and other ~= plan[1] and loads[other.id].ready > 0 then
+      plan[#plan + 1] = other
+    end
+  end
+end
+
 function policy.plan(route, request, taken, choice, loads)
-  local causes, now, full = {}, {}, {}
+  local now, full = { nil, nil, nil, nil }, {}
   for index = 1, #choice.order do
     local target = choice.order[index]
     local load = loads[target.id]
     local cause = policy.cause(target, load)
-    causes[target] = cause
     if not choice.when[cause] and load.waiting < route.queue_max then
       now[#now + 1] = target
     elseif cause == "Saturated" then
@@ -252,7 +263,7 @@ function policy.plan(route, request, taken, choice, loads)
     end
   end
   local rule = choice.rule
-  local target = now[1] or policy.waiting_place(route, choice, full, causes, loads)
+  local target = now[1] or policy.waiting_place(route, choice, full, loads)
   if not target then
     local decision = policy.refusal(429, "QueueFull", taken)
     decision.rule = rule and rule.name or ""
@@ -263,15 +274,11 @@ function policy.plan(route, request, taken, choice, loads)
     side_effects = rule.side_effects
   end
   local to_retry = policy.retries(choice.when, target, request, side_effects)
-  local plan = { target }
-  local attempts = #to_retry > 0 and (rule and rule.max_attempts or 3) or 1
-  for _, others in ipairs(attempts > 1 and { now, full } or NOTHING) do
-    for index = 1, #others do
-      local other = others[index]
-      if #plan < attempts and other ~= target and loads[other.id].ready > 0 then
-        plan[#plan + 1] = other
-      end
-    end
+  local plan = { target, nil, nil }
+  if #to_retry > 0 then
+    local attempts = rule and rule.max_attempts or 3
+    add_ready(plan, now, attempts, loads)
+    add_ready(plan, full, attempts, loads)
   end
   return {
     status = 200,
@@ -297,9 +304,9 @@ function policy.cause(target, load)
   return nil
 end
 
-function policy.waiting_place(route, choice, full, causes, loads)
-  local asleep = kept(choice.order, function(target) return causes[target] == "ColdStart" end)
-  local away = kept(choice.order, function(target) return causes[target] == "NoEndpoint" end)
+function policy.waiting_place(route, choice, full, loads)
+  local asleep = kept(choice.order, function(target) return policy.cause(target, loads[target.id]) == "ColdStart" end)
+  local away = kept(choice.order, function(target) return policy.cause(target, loads[target.id]) == "NoEndpoint" end)
   if choice.last_resort ~= "" then
     full = list.sorted(full, function(target) return target.tier == choice.last_resort and 0 or 1 end)
   end

@@ -13,14 +13,13 @@ function Rewrite:new()
   return setmetatable({}, Rewrite)
 end
 
--- Where the model's value is: `route` has left it in txn.model_at; a hop that has no such variable looks for it.
+-- Where the model's value begins and ends: `scan` has said so; a hop that was not told looks for it.
 local function place(txn, body)
-  local from, to = string.match(txn:get_var("txn.model_at") or "", "^(%d+)-(%d+)$")
-  if from then
-    return tonumber(from), tonumber(to)
+  local at = tonumber(txn:get_var("txn.model_at")) or scan.part(body).model_at
+  if at then
+    return at >> 32, at & 0xFFFFFFFF
   end
-  local found = scan.part(body)
-  return found.model_from, found.model_to
+  return nil
 end
 
 function Rewrite:http_headers(txn, message)
@@ -54,3 +53,5 @@ end
 core.register_filter("rewrite", Rewrite, function(rewrite)
   return rewrite
 end)
+
+return Rewrite

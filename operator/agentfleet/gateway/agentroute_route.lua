@@ -1,5 +1,5 @@
--- Loads route.json, the compiled policy, into the tables that agentroute_policy.lua works with. Runs once, at the start:
--- what is wrong stops HAProxy there, before it takes a request.
+-- Loads route.json, the compiled policy, into the tables that agentroute_policy.lua works with. Runs once, at the
+-- start: what is wrong stops HAProxy there, before it takes a request.
 
 local json = require("agentroute_json")
 local list = require("agentroute_list")

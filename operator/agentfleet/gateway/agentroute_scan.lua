@@ -3,14 +3,14 @@
 
 local json = require("agentroute_json")
 
-local byte, find, sub, characters = string.byte, string.find, string.sub, utf8.len
+local byte, find, match, sub, characters = string.byte, string.find, string.match, string.sub, utf8.len
 local after_array, after_object = json.after_array, json.after_object
 local after_space, after_value = json.after_space, json.after_value
 local string_end, unescaped, invalid = json.string_end, json.unescaped, json.invalid
 
 local scan = {}
 
-local BRACE, BRACKET, QUOTE, T = 123, 91, 34, 116
+local QUOTE, BRACKET, T, BRACE, END_BRACE = 34, 91, 116, 123, 125
 local LAST_BYTES, SEED_BYTES, PREFIX_BYTES = 8192, 256, 512
 local RAW_PREFIX = 6 * PREFIX_BYTES + 12 -- an escape has up to six characters for each byte, and one may be cut in two
 local CONTROLS = {}
@@ -35,7 +35,7 @@ local function model(text, at, depth, walk)
   local raw, next = string_at(text, at, depth, walk)
   walk.models = walk.models + 1
   walk.model = raw and unescaped(raw)
-  walk.model_from, walk.model_to = at, next - 1
+  walk.model_at = at << 32 | next - 1 -- where it begins and ends, for agentroute_rewrite.lua
   return next
 end
 
@@ -120,8 +120,16 @@ local MESSAGE = {
   end,
 }
 
--- An element of the conversation: a message, or a text of the user's.
+-- An element of the conversation: a message, or a text of the user's. The pattern is how most clients write a message.
 local function message(text, at, depth, walk)
+  local role, from = match(text, '^{"role": ?"(%a+)", ?"content": ?"()', at)
+  if role then
+    local quote = string_end(text, from, walk)
+    if byte(text, quote + 1) == END_BRACE then
+      take(walk, role == "user", sub(text, from, quote - 1))
+      return quote + 2
+    end
+  end
   if byte(text, at) == BRACE then
     walk.by_user, walk.text = false, nil
     local next = after_object(text, at + 1, depth + 1, walk, MESSAGE)
@@ -149,12 +157,12 @@ for endpoint, key in pairs(CONVERSATIONS) do
 end
 local NO_CONVERSATION = { model = model, stream = stream, tools = tools, functions = tools }
 
--- All that a walk notes. It names every field, so that the table has its size from the start.
+-- All that a walk notes. It names every field, so that the table has its size from the start: sixteen, a power of two.
 local function new_walk(has_controls)
   return {
-    has_controls = has_controls, problem = nil, models = 0, model = nil, model_from = nil, model_to = nil,
-    stream = false, tools = false, vision = false, by_user = nil, text = nil, part = nil,
-    first = nil, last = nil, prefix = nil, seed = nil, plain = nil, tokens = nil, readable = nil,
+    has_controls = has_controls, problem = nil, models = 0, model = nil, model_at = nil, stream = false, tools = false,
+    vision = false, by_user = nil, text = nil, part = nil, first = nil, last = nil, prefix = nil, plain = nil,
+    tokens = nil,
   }
 end
 
@@ -202,8 +210,8 @@ local function problem(walk)
   return nil
 end
 
--- Reads a body that is there whole. Returns problem (or nil), model, stream, tools, vision, last, seed, prefix; where
--- the model's value is (model_from, model_to); and plain: the body with its escapes resolved, nil where it has none.
+-- Reads a body that is there whole. Returns problem (or nil), model, model_at, stream, tools, vision; first, last and
+-- prefix, each unescaped and cut; and plain: the body with its escapes resolved, nil where it has none.
 function scan.whole(body, endpoint)
   if not characters(body) then
     return { problem = "invalid_utf8" }
@@ -213,7 +221,7 @@ function scan.whole(body, endpoint)
     return { problem = "invalid_json" }
   end
   walk.problem = walk.problem or problem(walk)
-  walk.seed = walk.first and unescaped(sub(walk.first, 1, 6 * SEED_BYTES + 12), SEED_BYTES)
+  walk.first = walk.first and unescaped(sub(walk.first, 1, 6 * SEED_BYTES + 12), SEED_BYTES)
   walk.last = walk.last and unescaped(walk.last, LAST_BYTES)
   walk.prefix = walk.prefix and unescaped(walk.prefix, PREFIX_BYTES)
   return walk

@@ -16,6 +16,8 @@ from agentfleet.gateway.types import Policy, Target
 RAMP = 4
 """Requests at once that a target gets which has just woken up and says nothing of its capacity."""
 CONNECT_MS = 300
+IDLE = "pool-purge-delay 2s"
+"""Less than the five seconds after which many engines close idle connections."""
 
 
 def backends(policy: Policy, layout: Layout) -> list[str]:
@@ -72,10 +74,12 @@ def _sent(target: Target, backend: Backend, is_external: bool) -> list[str]:
     else:
         authorization = "http-request del-header authorization"
     lines = [
-        "filter lua.rewrite",
+        "filter lua.exchange",
         f"http-request set-var(txn.send_model) str({target.model})",
         "http-request set-timeout server var(txn.left) if { var(txn.left) -m int gt 0 }",
         "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
+        # To be sent again a request is copied, with the whole of its buffer: not where nobody else could take it.
+        "http-request disable-l7-retry if { nbsrv lt 2 }",
         authorization,
         "http-request del-header x-af- -m beg",
     ]
@@ -108,10 +112,10 @@ def _answered(backend: Backend, is_external: bool) -> list[str]:
 def _servers(target: Target, backend: Backend, is_external: bool) -> list[str]:
     place = f" maxconn {target.capacity}" if target.capacity else ""
     if is_external:
-        return [f"server endpoint {backend.host}:{backend.port} check inter 5s fall 2 rise 1{place}{_address(backend)}"]
+        return [f"server endpoint {backend.host}:{backend.port} check inter 5s fall 2 rise 1 {IDLE}{place}{_address(backend)}"]
     lines = [
         "default-server check inter 1s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 2 on-error fastinter"
-        f" tcp-ut 4s hash-key addr init-addr none resolvers cluster resolve-prefer ipv4{place}{_tls(backend)}"
+        f" tcp-ut 4s {IDLE} hash-key addr init-addr none resolvers cluster resolve-prefer ipv4{place}{_tls(backend)}"
     ]
     backup = ""
     if backend.near:
@@ -158,6 +162,7 @@ def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
     order = [*peers[backend.owner :], *peers[: backend.owner]]
     lines = [
         "balance first",
+        "filter lua.usage",
         f"timeout queue {policy.queue_ms}ms",
         # Of an owner that died just now many idle connections may be left, each good for one try.
         "retries 10",

@@ -57,6 +57,7 @@ def _try(letters: str, level: int, depth: int) -> list[str]:
     following = f"go_{level + 1}" if level + 1 == depth else f"next_{letters}_{level + 1}"
     lines = [
         "balance first",
+        *(["filter lua.usage"] if level == 1 else []),
         "retries 1",
         "option redispatch 1",
         f"retry-on conn-failure {' '.join(_RETRY_ON[letter] for letter in letters)}",

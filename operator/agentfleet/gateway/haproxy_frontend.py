@@ -11,6 +11,7 @@ from agentfleet.gateway.layout import CONFIG_FOLDER, DECIDER_PORT, HTTP_PORT, TL
 from agentfleet.gateway.types import Policy
 
 _IDS = '{"id":"%[var(txn.asked),json(utf8s)]","object":"model","created":0,"owned_by":"agentfleet"}'
+_FAILED = "The gateway failed to read the request."
 _TRY_LATER = "Try again later."
 
 
@@ -23,7 +24,6 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
         "log ring@audit len 65500 format raw local0 info",
         "unique-id-format %[uuid()]",
         log_format(layout),
-        "filter lua.usage",
         *_path(),
         *haproxy_access.loop_guard(layout),
         *haproxy_access.who(layout),
@@ -85,6 +85,7 @@ def _body(layout: Layout) -> list[str]:
             f"{chunked} {{ req.body_size gt {layout.buffer} }}",
         ),
         "http-request lua.scan",
+        answer(500, _FAILED, "internal_error", "!{ var(txn.tokens) -m found }"),
         f"http-request set-var(txn.why) var(txn.problem),map_str({CONFIG_FOLDER}/problems.map) if {{ var(txn.problem) -m found }}",
         f"http-request return status 400 {JSON} lf-string"
         ' \'{"error":{"message":"%[var(txn.why)]","type":"invalid_request_error","param":null,"code":"%[var(txn.problem)]"}}\''
@@ -165,6 +166,8 @@ def _refusals() -> list[str]:
         '"param":"model","code":"model_not_found"}}'
     )
     return [
+        # An error in Lua ends an action, and nothing else: without a decision nothing may go on.
+        answer(500, _FAILED, "internal_error", "!{ var(txn.status) -m found }"),
         f"http-request return status 404 {JSON} lf-string '{missing}' if {{ {status} 404 }}",
         answer(403, "No target may see this request: it must not go to a cloud.", "privacy_denied", f"{{ {status} 403 }}"),
         answer(429, f"The queue is full. {_TRY_LATER}", "queue_full", f"{{ {status} 429 }}", after=5),

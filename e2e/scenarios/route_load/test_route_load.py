@@ -1,0 +1,159 @@
+"""Load: ten at once for each pod and not one more, by whichever gateway; then the queue, or another target; and
+conversations that stay where they are.
+
+The engines are scripted, so that each pod can tell how many requests it had at once.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from e2e.scenarios import scripted
+from e2e.scenarios.routes import Answer, Ask, Route, gateways, route, wait_ready
+from e2e.scenarios.scenario import Scenario
+
+PLACES = 10
+"""maxConcurrent"""
+DESKS = 2
+_QUEUE_SECONDS = 6
+_TALKS = 30
+_PREFIXES = 6
+_CANARY_PERCENT = 20
+
+
+@pytest.fixture(scope="module")
+def office(scenario: Scenario) -> Iterator[Route]:
+    """The route, with two gateways."""
+    servers = {"desk": DESKS, "attic": 1, "parlour": 3}
+    models = [scripted.model_server(name, replicas=replicas) for name, replicas in servers.items()]
+    scripted.apply_engines(scenario, *models)
+    scenario.apply("route.yaml")
+    scenario.wait_ready(timeout=90)
+    for name, replicas in servers.items():
+        scenario.wait_settled(name, replicas)
+    wait_ready(scenario, "office")
+    assert len(gateways(scenario, "office")) == 2
+    with route(scenario, "office") as found:
+        scenario.until(lambda: _ready(found) == servers, "the gateways know all pods", timeout=20)
+        yield found
+
+
+def _ready(office: Route) -> dict[str, int]:
+    return {target["name"]: target["ready"] for target in office.get("/health").json()["targets"]}
+
+
+def _by_status(answers: Sequence[Answer]) -> Counter[int]:
+    return Counter(answer.status for answer in answers)
+
+
+def test_each_pod_has_ten_at_once_and_the_rest_spills(
+    scenario: Scenario, office: Route, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.forget(scenario, "desk")
+    answers = office.burst([Ask("spilled", script="delay=2")] * 60)
+    assert _by_status(answers) == {200: 60}, [str(each) for each in answers if each.status != 200]
+    at_desk = [answer for answer in answers if answer.pod.startswith("desk")]
+    peaks = [each["peak"] for each in scripted.stats(scenario, "desk").values()]
+    with capsys.disabled():
+        slowest = max(answer.seconds for answer in answers)
+        print(f"\n60 at once: {len(at_desk)} at desk, peaks {peaks}, the slowest took {slowest:.1f} s")
+    assert peaks == [PLACES] * DESKS
+    assert len(at_desk) == PLACES * DESKS
+    assert {answer.target for answer in answers} == {"desk", "attic"}
+
+
+def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> None:
+    full = [Ask("queued", script="delay=2.5")] * (PLACES * DESKS)
+    waves = {
+        priority: [Ask("queued", script="delay=0.7", after=after, headers={"x-agentroute-priority": priority})] * 20
+        for priority, after in {"low": 0.7, "normal": 0.9, "high": 1.1}.items()
+    }
+    scripted.forget(scenario, "desk")
+    answers = office.burst([*full, *waves["low"], *waves["normal"], *waves["high"]])
+    assert _by_status(answers) == {200: 80}, [str(each) for each in answers if each.status != 200][:5]
+    ended = {
+        priority: [answer.ended for answer in answers if answer.ask.headers.get("x-agentroute-priority") == priority]
+        for priority in waves
+    }
+    assert max(ended["high"]) < min(ended["normal"]), "one of normal priority came before one of high"
+    assert max(ended["normal"]) < min(ended["low"]), "one of low priority came before one of normal"
+    assert max(each["peak"] for each in scripted.stats(scenario, "desk").values()) == PLACES
+
+
+def test_the_queue_has_an_end_in_length_and_in_time(office: Route) -> None:
+    full = [Ask("queued", script="delay=8")] * (PLACES * DESKS)
+    answers = office.burst([*full, *[Ask("queued", after=0.8)] * 250])
+    late = [answer for answer in answers if answer.status == 503]
+    refused = [answer for answer in answers if answer.status == 429]
+    assert _by_status(answers).keys() == {200, 429, 503}, _by_status(answers)
+    assert len(late) >= 40, _by_status(answers)
+    for answer in late:
+        assert _QUEUE_SECONDS - 0.5 < answer.seconds < _QUEUE_SECONDS + 1.5, answer
+        assert "retry-after" in answer.headers, answer
+    for answer in refused:
+        assert (answer.code, int(answer.headers["retry-after"]) > 0) == ("queue_full", True), answer
+        assert answer.seconds < 3, answer
+
+
+def test_a_client_that_leaves_frees_its_place(scenario: Scenario, office: Route) -> None:
+    asks = [Ask("queued", script="delay=8", leaves_after=1.0)] * (PLACES * DESKS)
+    asks += [Ask("queued", after=0.5, leaves_after=1.0)] * 30
+    answers = office.burst([*asks, Ask("queued", after=0.7)])
+    assert (answers[-1].status, answers[-1].seconds < 3) == (200, True), answers[-1]
+    in_flight = [each["in_flight"] for each in scripted.stats(scenario, "desk").values()]
+    assert in_flight == [0] * DESKS
+
+
+def test_requests_that_begin_alike_share_a_pod(office: Route) -> None:
+    asks = [
+        Ask("notes", body={"messages": [{"role": "system", "content": f"Book {book}. " * 80}, _said(f"Page {page}?")]})
+        for book in range(_PREFIXES)
+        for page in range(4)
+    ]
+    pods: dict[int, set[str]] = {book: set() for book in range(_PREFIXES)}
+    for index, answer in enumerate(office.burst(asks)):
+        assert answer.status == 200, answer
+        pods[index // 4].add(answer.pod)
+    assert all(len(each) == 1 for each in pods.values()), pods
+    assert len(set.union(*pods.values())) > 1, pods
+
+
+def test_a_canary_gets_its_share_of_conversations(office: Route) -> None:
+    asks = [Ask("trial", headers={"x-session-id": f"c-{number}"}) for number in range(100)]
+    expected = {number for number in range(100) if zlib.crc32(f"|s|c-{number}".encode()) % 100 < _CANARY_PERCENT}
+    for _ in range(2):
+        answers = [answer for part in range(0, 100, 20) for answer in office.burst(asks[part : part + 20])]
+        assert {number for number, answer in enumerate(answers) if answer.target == "attic"} == expected
+        assert {answer.decision["reason"] for answer in answers if answer.target == "attic"} == {"Canary"}
+
+
+def test_conversations_move_only_when_their_pod_dies(
+    scenario: Scenario, office: Route, capsys: pytest.CaptureFixture[str]
+) -> None:
+    homes = _homes(office)
+    for _ in range(3):
+        assert _homes(office) == homes
+    assert len(set(homes.values())) == 3, Counter(homes.values())
+    victim = homes[0]
+    scenario.kubectl("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
+    scenario.until(lambda: victim not in _homes(office).values(), "nobody talks to the dead pod", timeout=10)
+    after = _homes(office)
+    moved = {talk for talk, pod in after.items() if homes[talk] != pod}
+    with capsys.disabled():
+        print(f"\na pod of 3 died: {len(moved)} of {_TALKS} conversations moved")
+    assert moved == {talk for talk, pod in homes.items() if pod == victim}
+
+
+def _homes(office: Route) -> dict[int, str]:
+    """Where each conversation is; its next turn is answered there."""
+    answers = office.burst([Ask("talk", f"Hello, this is {number}") for number in range(_TALKS)])
+    assert _by_status(answers) == {200: _TALKS}, [str(each) for each in answers if each.status != 200][:3]
+    return {number: answer.pod for number, answer in enumerate(answers)}
+
+
+def _said(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
