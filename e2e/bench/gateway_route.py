@@ -171,7 +171,9 @@ def _request(number: int, stream: bool) -> bytes:
     ]
     body: Spec = {"model": "auto", "messages": messages, "temperature": 0.7, "stream": stream}
     missing = _BODY_BYTES - len(_json(body))
-    last["content"] += ("Tell me what I have to do next, and how long that takes in most cases, please. " * 20)[:missing]
+    last["content"] += ("Tell me what I have to do next, and how long that takes in most cases, please. " * 20)[
+        :missing
+    ]
     content = _json(body)
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {KEY}\r\n"

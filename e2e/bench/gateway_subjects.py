@@ -101,7 +101,16 @@ def envoy(folder: Path, target: int) -> Iterator[Subject]:
     (port,) = free_ports(1)
     config = folder / "envoy.json"
     config.write_text(gateway_envoy.configuration(port, target), encoding="utf-8")
-    words = [gateway_envoy.program(), "-c", config, "--concurrency", "1", "--log-level", "warning", "--disable-hot-restart"]
+    words = [
+        gateway_envoy.program(),
+        "-c",
+        config,
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+        "--disable-hot-restart",
+    ]
     with _pinned("envoy", PROXY_CORE, words, folder) as process:
         _wait_listening(process, port)
         yield Subject("envoy", port, process)

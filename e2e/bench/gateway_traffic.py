@@ -1,10 +1,9 @@
-"""The two ends of ``bench gateway``, in C (gateway_traffic.c says why): compiled once for each version of the source."""
+"""The two ends of ``bench gateway``, in C (gateway_traffic.c says why), compiled once for each version of it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +42,9 @@ def program() -> Path:
     """The compiled program."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
-        raise ClusterError("`bench gateway` needs a C compiler for its client, and there is none: apt-get install gcc libc6-dev")
+        raise ClusterError(
+            "`bench gateway` needs a C compiler for its client, and there is none: apt-get install gcc libc6-dev"
+        )
     version = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]
     built = cache_home() / "bench" / f"gateway_traffic-{version}"
     with exclusive(cache_home() / "bench.lock"):
@@ -51,7 +52,7 @@ def program() -> Path:
             built.parent.mkdir(parents=True, exist_ok=True)
             unfinished = built.with_suffix(".new")
             run([compiler, "-O2", "-Wall", "-Wextra", "-o", unfinished, _SOURCE])
-            os.replace(unfinished, built)
+            unfinished.replace(built)
     return built
 
 

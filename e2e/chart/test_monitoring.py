@@ -1,4 +1,4 @@
-"""Alerts and dashboard: Prometheus accepts them, and every metric that they name is one that the operator has."""
+"""Alerts and dashboard: Prometheus accepts them, and every metric in them is one that operator or gateways have."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from prometheus_client.registry import Collector
 
 from agentfleet.cache import Cache
+from agentfleet.decider.families import Families, Parts
 from agentfleet.metrics import Metrics
 from agentfleet.monitor.fleet import WRONG, FleetView
 from agentfleet.monitor.loop import ScalingLoop
@@ -70,8 +71,28 @@ def _metrics() -> set[str]:
         Metrics().registry,
         ObservationsCollector(Observations(), FleetView(Cache())),
         ScalingCollector(loop),
+        Families(_idle_gateway(), loads={}),
     ]
     return {name for collector in collectors for name in _families(collector)}
+
+
+def _idle_gateway() -> Parts:
+    """Of a route without a target, which nobody has asked."""
+    some = SimpleNamespace
+    tally = some(ok=0, failed=0, total=0, seconds=0.0, by_agent={}, per_minute=0)
+    parts = some(
+        policy=some(targets=()),
+        sources=(),
+        gateway="",
+        meter=None,
+        requests=some(requests={}, attempts={}, tokens={}),
+        audit=some(lines=0, bad=0),
+        ledger=some(own=tuple, refused=0),
+        rotation=some(skipped=0, rotations=0, failures=0),
+        classifier=some(outcomes={}),
+        chat=some(tally=tally, waiting=0, workers=1),
+    )
+    return cast(Parts, parts)
 
 
 def test_prometheus_accepts_the_alerts() -> None:

@@ -111,6 +111,7 @@ class Server:
             app.router.add_post(f"{prefix}/v1/{{kind:{'|'.join(answers.KINDS)}}}", self._answer)
             app.router.add_get(f"{prefix}/v1/models", self._models)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_put("/script", self._put_script)
         app.router.add_get("/stats", self._stats)
         app.router.add_delete("/stats", self._forget)
@@ -204,6 +205,10 @@ class Server:
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=self._script.health)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        """As llama-server has it: who drains a pod waits for this to be 0."""
+        return web.Response(text=f"llamacpp:requests_processing {self.in_flight}\nllamacpp:requests_deferred 0\n")
 
     async def _put_script(self, request: web.Request) -> web.Response:
         try:

@@ -15,15 +15,20 @@ from typing import Any
 import pytest
 import yaml
 
+from agentfleet.gateway import haproxy
 from agentfleet.objects import KINDS
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import plan
 from agentfleet.planning.preparation import prepare
+from agentfleet.planning.route_plan import plan_route
+from agentfleet.resources.agentroute import AgentRoute
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
 from agentfleet.resources.profile import Profile
 from agentfleet.settings import Settings
-from tests.builders import UID
+from tests.builders import NAMESPACE, UID
+from tests.planning.route_fleet import RouteFleet
+from tests.routes import ROUTE_UID, SETTINGS, Held, resolved
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "charts/agentfleet/README.md", *(ROOT / "operator/docs").glob("*.md")])
@@ -61,6 +66,7 @@ def _documents() -> Iterator[Found]:
 
 DOCUMENTS = tuple(_documents())
 SERVERS = [found for found in DOCUMENTS if found.content.get("kind") == "ModelServer"]
+ROUTES = [found for found in DOCUMENTS if found.content.get("kind") == "AgentRoute"]
 
 
 def _profiles(page: Path) -> dict[str, Profile]:
@@ -76,8 +82,8 @@ def _settings(page: Path) -> Settings:
 
 
 @cache
-def _schema() -> Document:
-    crd = yaml.safe_load((ROOT / "crds/modelservers.yaml").read_text(encoding="utf-8"))
+def _schema(plural: str) -> Document:
+    crd = yaml.safe_load((ROOT / f"crds/{plural}.yaml").read_text(encoding="utf-8"))
     schema: Document = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     return schema
 
@@ -97,7 +103,7 @@ def _unknown(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("found", SERVERS, ids=str)
 def test_a_manifest_is_legal_and_can_be_planned(found: Found) -> None:
-    unknown = _unknown(found.content["spec"], _schema()["properties"]["spec"], "spec")
+    unknown = _unknown(found.content["spec"], _schema("modelservers")["properties"]["spec"], "spec")
     assert list(unknown) == []
     stored = {"namespace": "default", "uid": UID, "generation": 1}
     server = ModelServer.from_manifest(found.content | {"metadata": found.content["metadata"] | stored})
@@ -107,7 +113,39 @@ def test_a_manifest_is_legal_and_can_be_planned(found: Found) -> None:
     assert plan(ready.server, observed, settings).apply
 
 
+@pytest.mark.parametrize("found", ROUTES, ids=str)
+def test_a_route_is_legal_and_becomes_gateways(found: Found) -> None:
+    unknown = _unknown(found.content["spec"], _schema("agentroutes")["properties"]["spec"], "spec")
+    assert list(unknown) == []
+    stored = {"namespace": NAMESPACE, "uid": ROUTE_UID, "generation": 1}
+    route = AgentRoute.from_manifest(found.content | {"metadata": found.content["metadata"] | stored})
+    held = Held()
+    for name in _servers_of(found.content["spec"]):
+        held.server(name)
+    fleet = RouteFleet(held)
+    fleet.step(route)
+    resolution = resolved(route, held)
+    assert {target.reason for target in resolution.targets.values()} <= {"Serving", "External"}
+    assert plan_route(route, resolution, fleet.observed(), SETTINGS, haproxy.render).apply
+
+
+def _servers_of(value: Any) -> Iterator[str]:
+    """Names of the ModelServers that a spec refers to."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _servers_of(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name in ("modelServerRef", "modelRef"):
+                yield item["name"]
+            else:
+                yield from _servers_of(item)
+
+
 def test_the_examples_are_found() -> None:
+    assert {found.page.name for found in ROUTES} >= {
+        "README.md", "classification.md", "routing.md", "routing-layouts.md",
+    }  # fmt: skip
     assert {found.content["spec"]["engine"] for found in SERVERS} == {
         "VLLM", "LlamaCpp", "Ollama", "External", "FoundryLocal",
     }  # fmt: skip

@@ -36,5 +36,3 @@ def layout(policy: Policy, **fields: Any) -> Layout:
     backends = tuple(given.get(each.id) or backend(each) for each in policy.targets)
     values = {"sensitive": SENSITIVE, "complexity": HEURISTIC, "grace_s": 1, **fields}
     return Layout(backends=backends, **values)
-
-

@@ -5,17 +5,24 @@ from collections.abc import Iterator
 import pytest
 
 from agentfleet.gateway.types import Policy, Target
+from e2e.support import haproxy
 from tests.gateway.lua.gateway import BUFFER, Answer, Gateway, running
 
 HEADERS = {"x-test-endpoint": "chat/completions"}
 POLICY = Policy("team", "r", ("auto",), (Target("t0", "small", "ModelServer", "small-1", ("model/small", "t0")),))
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+@pytest.fixture(scope="module", params=["3.2", "3.4"])
+def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """Its one target wants the id t0. With x-test-hop it does not know where the model is, as in a hop."""
+    try:
+        haproxy.command(request.param)
+    except haproxy.Missing as error:
+        if request.param == "3.2":
+            raise
+        pytest.skip(str(error))
     rules = "  http-request unset-var(txn.model_at) if { req.hdr(x-test-hop) -m found }\n"
-    with running(tmp_path_factory.mktemp("rewrite"), POLICY, rules=rules) as found:
+    with running(tmp_path_factory.mktemp("rewrite"), POLICY, rules=rules, version=request.param) as found:
         yield found
 
 

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentfleet.gateway.request import Refusal, read, text
-from agentfleet.gateway.types import Endpoint, Policy, Target
+from agentfleet.gateway.types import Endpoint, Match, Policy, Rule, Target
 from tests.gateway.lua import bodies
 from tests.gateway.lua.gateway import BUFFER, Gateway, running
 
-POLICY = Policy("team", "chat", ("auto",), (Target("t0", "small", "ModelServer", "small-1", ("model/small",)),))
+TARGET = Target("t0", "small", "ModelServer", "small-1", ("model/small",))
+POLICY = Policy("team", "chat", ("auto",), (TARGET,), rules=(Rule("all", Match(), ("t0",), strategy="PrefixAware"),))
 ENDPOINTS: tuple[Endpoint, ...] = ("chat/completions", "completions", "embeddings", "responses")
 USER = b'{"role":"user","content":'
 

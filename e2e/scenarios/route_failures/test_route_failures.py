@@ -158,7 +158,7 @@ def test_a_long_queue_escalates(sturdy: Route, servers: Servers) -> None:
 
 
 def test_a_slow_target_escalates(scenario: Scenario, sturdy: Route, servers: Servers) -> None:
-    with _playing(servers["two"], "delay=0.6"):
+    with _playing(servers["two"], "delay=1.3"):
         scenario.until(
             lambda: sturdy.ask("slow").decision["reason"] == "Escalated", "what would be slow escalates", timeout=25
         )

@@ -80,7 +80,11 @@ def test_its_condition_says_why(scenario: Scenario, name: str) -> None:
     assert condition(scenario, name, "Ready").get("status") != "True"
 
 
+_NEVER_RIGHT = {name for name, expected in _EXPECTED.items() if expected.startswith("Stalled.")} - {"cycle-a"}
+"""cycle-a was right until there was cycle-b."""
+
+
 @pytest.mark.usefixtures("applied")
-@pytest.mark.parametrize("name", [name for name, expected in _EXPECTED.items() if expected.startswith("Stalled.")])
+@pytest.mark.parametrize("name", sorted(_NEVER_RIGHT))
 def test_nothing_is_made_of_it(scenario: Scenario, name: str) -> None:
     assert gateways(scenario, name) == []

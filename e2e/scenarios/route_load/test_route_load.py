@@ -21,6 +21,8 @@ PLACES = 10
 DESKS = 2
 _QUEUE_SECONDS = 6
 _TALKS = 30
+_APART = 0.03
+"""Seconds between two requests that shall not meet."""
 _PREFIXES = 6
 _CANARY_PERCENT = 20
 
@@ -109,15 +111,16 @@ def test_a_client_that_leaves_frees_its_place(scenario: Scenario, office: Route)
 
 
 def test_requests_that_begin_alike_share_a_pod(office: Route) -> None:
-    asks = [
-        Ask("notes", body={"messages": [{"role": "system", "content": f"Book {book}. " * 80}, _said(f"Page {page}?")]})
-        for book in range(_PREFIXES)
-        for page in range(4)
-    ]
     pods: dict[int, set[str]] = {book: set() for book in range(_PREFIXES)}
-    for index, answer in enumerate(office.burst(asks)):
-        assert answer.status == 200, answer
-        pods[index // 4].add(answer.pod)
+    for page in range(4):
+        for book in range(_PREFIXES):
+            messages = [
+                {"role": "system", "content": f"Book {book}. " * 80},
+                {"role": "user", "content": f"Page {page}?"},
+            ]
+            answer = office.ask("notes", body={"messages": messages})
+            assert answer.status == 200, answer
+            pods[book].add(answer.pod)
     assert all(len(each) == 1 for each in pods.values()), pods
     assert len(set.union(*pods.values())) > 1, pods
 
@@ -149,11 +152,7 @@ def test_conversations_move_only_when_their_pod_dies(
 
 
 def _homes(office: Route) -> dict[int, str]:
-    """Where each conversation is; its next turn is answered there."""
-    answers = office.burst([Ask("talk", f"Hello, this is {number}") for number in range(_TALKS)])
+    """Where each conversation is; its next turn is answered there. One after the other: load would spread them."""
+    answers = office.burst([Ask("talk", f"Hello, this is {each}", after=each * _APART) for each in range(_TALKS)])
     assert _by_status(answers) == {200: _TALKS}, [str(each) for each in answers if each.status != 200][:3]
     return {number: answer.pod for number, answer in enumerate(answers)}
-
-
-def _said(text: str) -> dict[str, str]:
-    return {"role": "user", "content": text}

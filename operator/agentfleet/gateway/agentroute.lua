@@ -88,7 +88,9 @@ core.register_action("scan", { "http-req" }, function(txn)
   end
   set(txn, "txn.last", found.last)
   set(txn, "txn.seed", found.first)
-  set(txn, "txn.prefix", found.prefix)
+  if route.by_prefix then
+    set(txn, "txn.prefix", scan.prefix(found))
+  end
   set(txn, "txn.text", found.plain)
 end)
 

@@ -24,7 +24,7 @@ local function latency_ms(target)
   return target.latency_ms
 end
 
-local function now(fetch, target, with_latency)
+local function current(fetch, target, with_latency)
   if not target.pool then
     find_backends(target)
   end
@@ -50,7 +50,7 @@ end
 
 local Loads = {}
 function Loads.__index(self, id)
-  local value = now(self.fetch, self.route.by_id[id], self.route.escalates_by_latency)
+  local value = current(self.fetch, self.route.by_id[id], self.route.escalates_by_latency)
   self[id] = value -- one decision sees one number, however often it asks
   return value
 end

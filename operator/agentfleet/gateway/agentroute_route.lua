@@ -59,7 +59,8 @@ function route.load(path)
     prepare_rule(rule)
     result.rules_by_name[rule.name] = rule
     result.escalates_by_latency = result.escalates_by_latency or (rule.escalate and rule.escalate.latency_ms ~= nil)
-    result.is_hashed = result.is_hashed or rule.strategy == "Sticky" or rule.strategy == "PrefixAware"
+    result.by_prefix = result.by_prefix or rule.strategy == "PrefixAware"
+    result.is_hashed = result.is_hashed or result.by_prefix or rule.strategy == "Sticky"
   end
   result.targets.by_id = result.by_id
   result.aliases = list.set(result.aliases)

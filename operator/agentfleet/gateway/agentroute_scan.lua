@@ -210,8 +210,8 @@ local function problem(walk)
   return nil
 end
 
--- Reads a body that is there whole. Returns problem (or nil), model, model_at, stream, tools, vision; first, last and
--- prefix, each unescaped and cut; and plain: the body with its escapes resolved, nil where it has none.
+-- Reads a body that is there whole. Returns problem (or nil), model, model_at, stream, tools, vision; first and last,
+-- unescaped and cut; and plain: the body with its escapes resolved, nil where it has none.
 function scan.whole(body, endpoint)
   if not characters(body) then
     return { problem = "invalid_utf8" }
@@ -223,8 +223,12 @@ function scan.whole(body, endpoint)
   walk.problem = walk.problem or problem(walk)
   walk.first = walk.first and unescaped(sub(walk.first, 1, 6 * SEED_BYTES + 12), SEED_BYTES)
   walk.last = walk.last and unescaped(walk.last, LAST_BYTES)
-  walk.prefix = walk.prefix and unescaped(walk.prefix, PREFIX_BYTES)
   return walk
+end
+
+-- How all texts together begin, of what `whole` has found.
+function scan.prefix(walk)
+  return walk.prefix and unescaped(walk.prefix, PREFIX_BYTES)
 end
 
 -- Reads the first part of a body that is not there whole: its model, as far as that has been seen.

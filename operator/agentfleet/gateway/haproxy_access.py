@@ -50,9 +50,8 @@ def who(layout: Layout) -> list[str]:
     if layout.jwt:
         lines += _jwt(layout.jwt)
     if layout.api_keys or layout.jwt:
-        message = "Incorrect API key provided."
         unknown = "!{ var(txn.caller) -m found }"
-        lines.append(answer(401, message, "invalid_api_key", unknown).replace(" hdr ", " hdr www-authenticate Bearer hdr ", 1))
+        lines.append(answer(401, "Incorrect API key provided.", "invalid_api_key", unknown))
     else:
         lines.append('http-request set-var(txn.caller) str("") if !signed')
     return [
@@ -94,24 +93,24 @@ def _jwt(jwt: Jwt) -> list[str]:
     """A token counts when its algorithm is the one that is expected, its signature fits, and it has not run out."""
     if jwt.algorithm not in _ALGORITHMS:
         raise ValueError(f"jwt algorithm {jwt.algorithm!r}: expected one of {', '.join(_ALGORITHMS)}")
-    token = "var(txn.bearer)"
+    bearer = "var(txn.bearer)"
     lines = [
         "http-request set-var(txn.bearer) http_auth_bearer if !signed !{ var(txn.caller) -m found }"
         " { http_auth_bearer,field(3,.) -m len gt 0 }",
-        f"http-request set-var(txn.alg) {token},jwt_header_query('$.alg')",
+        f"http-request set-var(txn.alg) {bearer},jwt_header_query('$.alg')",
         "acl token var(txn.bearer) -m found",
         f"acl pinned var(txn.alg) -m str {jwt.algorithm}",
     ]
     for slot in JWT_SLOTS:
         lines.append(
-            f'http-request set-var(txn.genuine) {token},jwt_verify("{jwt.algorithm}","{slot}")'
+            f'http-request set-var(txn.genuine) {bearer},jwt_verify("{jwt.algorithm}","{slot}")'
             " if token pinned !{ var(txn.genuine) -m int 1 }"
         )
     lines += [
-        f"http-request set-var(txn.left) {token},jwt_payload_query('$.exp','int'),sub(txn.now) if token",
-        f"http-request set-var(txn.early) {token},jwt_payload_query('$.nbf','int'),sub(txn.now) if token",
-        f"http-request set-var(txn.issuer) {token},jwt_payload_query('$.iss'),hex,lower if token",
-        f"http-request set-var(txn.audience) {token},jwt_payload_query('$.aud'),hex,lower if token",
+        f"http-request set-var(txn.left) {bearer},jwt_payload_query('$.exp','int'),sub(txn.now) if token",
+        f"http-request set-var(txn.early) {bearer},jwt_payload_query('$.nbf','int'),sub(txn.now) if token",
+        f"http-request set-var(txn.issuer) {bearer},jwt_payload_query('$.iss'),hex,lower if token",
+        f"http-request set-var(txn.audience) {bearer},jwt_payload_query('$.aud'),hex,lower if token",
         "acl genuine var(txn.genuine) -m int 1",
         "acl lasting var(txn.left) -m int gt 0",  # a token without exp has no txn.left
         "acl early var(txn.early) -m int gt 0",
@@ -126,8 +125,9 @@ def _jwt(jwt: Jwt) -> list[str]:
         conditions += " meant"
     return [
         *lines,
-        f"http-request set-var(txn.caller) {token},jwt_payload_query('$.{jwt.subject_claim}') if {conditions}",
-        f"http-request set-var(txn.groups) {token},jwt_payload_query('$.{jwt.groups_claim}'),lua.words if {conditions}",
+        f"http-request set-var(txn.caller) {bearer},jwt_payload_query('$.{jwt.subject_claim}') if {conditions}",
+        f"http-request set-var(txn.groups) {bearer},jwt_payload_query('$.{jwt.groups_claim}'),lua.words"
+        f" if {conditions}",
     ]
 
 
@@ -147,5 +147,6 @@ def sign(agents: bool) -> list[str]:
         f"http-request set-var-fmt(txn.claims) '{claims}'",
         "http-request set-var(txn.claims) var(txn.claims),ub64enc",
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP})",
-        f"http-request set-header {IDENTITY} %[var(txn.claims)].%[var(txn.claims),hmac(sha256,txn.identity_key),hex,lower]",
+        "http-request set-var(txn.mac) var(txn.claims),hmac(sha256,txn.identity_key),hex,lower",
+        f"http-request set-header {IDENTITY} %[var(txn.claims)].%[var(txn.mac)]",
     ]

@@ -1,8 +1,8 @@
 """haproxy.cfg, where to: the pods of each target, the gate before those that sleep, the way to the owner. Pure.
 
-    pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue
-    hold_<id>   the Service, by name: it refuses until there is a pod, and HAProxy tries three times a second
-    own_<id>    the gateway that counts a target's requests for all
+pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue
+hold_<id>   the Service, by name: it refuses until there is a pod, and HAProxy tries three times a second
+own_<id>    the gateway that counts a target's requests for all
 """
 
 import ipaddress
@@ -43,7 +43,7 @@ def _pool(policy: Policy, target: Target, backend: Backend) -> list[str]:
         "srvtcpka-idle 2s",
         "srvtcpka-intvl 1s",
         "srvtcpka-cnt 3",
-        "retries 3",
+        "retries 2",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
         # An idle connection that its server closes just now would lose a request that must not be repeated.
@@ -78,8 +78,8 @@ def _sent(target: Target, backend: Backend, is_external: bool) -> list[str]:
         f"http-request set-var(txn.send_model) str({target.model})",
         "http-request set-timeout server var(txn.left) if { var(txn.left) -m int gt 0 }",
         "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
-        # To be sent again a request is copied, with the whole of its buffer: not where nobody else could take it.
-        "http-request disable-l7-retry if { nbsrv lt 2 }",
+        # To be sent again a request is copied, with the whole of its buffer: not where only the hop before could do it.
+        "http-request disable-l7-retry if { var(txn.hop) -m int 1 } { nbsrv lt 2 }",
         authorization,
         "http-request del-header x-af- -m beg",
     ]
@@ -112,7 +112,8 @@ def _answered(backend: Backend, is_external: bool) -> list[str]:
 def _servers(target: Target, backend: Backend, is_external: bool) -> list[str]:
     place = f" maxconn {target.capacity}" if target.capacity else ""
     if is_external:
-        return [f"server endpoint {backend.host}:{backend.port} check inter 5s fall 2 rise 1 {IDLE}{place}{_address(backend)}"]
+        at = f"{backend.host}:{backend.port}"
+        return [f"server endpoint {at} check inter 5s fall 2 rise 1 {IDLE}{place}{_address(backend)}"]
     lines = [
         "default-server check inter 1s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 2 on-error fastinter"
         f" tcp-ut 4s {IDLE} hash-key addr init-addr none resolvers cluster resolve-prefer ipv4{place}{_tls(backend)}"
@@ -136,7 +137,8 @@ def _address(backend: Backend) -> str:
 def _tls(backend: Backend) -> str:
     if not backend.tls:
         return ""
-    return f" ssl verify required verifyhost {backend.host} sni str({backend.host}) ca-file {backend.ca_file or '@system-ca'}"
+    authority = backend.ca_file or "@system-ca"
+    return f" ssl verify required verifyhost {backend.host} sni str({backend.host}) ca-file {authority}"
 
 
 def _hold(policy: Policy, target: Target, backend: Backend) -> list[str]:
@@ -164,8 +166,9 @@ def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
         "balance first",
         "filter lua.usage",
         f"timeout queue {policy.queue_ms}ms",
-        # Of an owner that died just now many idle connections may be left, each good for one try.
-        "retries 10",
+        # Of an owner that died just now many idle connections would be left, each good for one try.
+        "option http-server-close",
+        "retries 3",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
         "http-request disable-l7-retry if { var(txn.once) -m int 1 }",

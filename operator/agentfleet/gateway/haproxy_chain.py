@@ -120,6 +120,7 @@ def _go(policy: Policy, layout: Layout, level: int) -> list[str]:
 def _arrived() -> list[str]:
     """What the hop before has said: the deadline of all attempts, the limit of this one, the key for its pod."""
     return [
+        "http-request set-var(txn.hop) int(1)",
         "http-request set-var(txn.now) date(0,ms)",
         "http-request set-var(txn.deadline) req.fhdr(x-af-deadline),add(0)",
         "http-request set-var(txn.left) var(txn.deadline),sub(txn.now)",
@@ -137,8 +138,9 @@ def _full(policy: Policy, condition: str) -> Iterator[str]:
     """Where another target follows, a full one says so at once instead of making the request wait."""
     for target in policy.targets:
         if target.capacity:
-            taken = f"{one_of('txn.target', [target.id])} {{ be_conn_free(pool_{target.id}) le 0 }}"
-            yield answer(425, "All places are taken.", "saturated", f"{condition} {taken} {{ nbsrv(pool_{target.id}) gt 0 }}")
+            pool = f"pool_{target.id}"
+            taken = f"{one_of('txn.target', [target.id])} {{ be_conn_free({pool}) le 0 }} {{ nbsrv({pool}) gt 0 }}"
+            yield answer(425, "All places are taken.", "saturated", f"{condition} {taken}")
 
 
 def _shown(level: int | None) -> list[str]:
@@ -160,7 +162,8 @@ def away(layout: Layout) -> list[str]:
         for index, peer in enumerate(layout.peers):
             others = [each.id for each in layout.backends if each.owner is not None and each.owner != index]
             if others:
-                lines += when(f'streq("$HOSTNAME",{peer.name})', [f"acl away var(txn.target) -m str {' '.join(others)}"])
+                owned = f"acl away var(txn.target) -m str {' '.join(others)}"
+                lines += when(f'streq("$HOSTNAME",{peer.name})', [owned])
     return [*lines, "acl away always_false"]
 
 
@@ -190,13 +193,14 @@ def owner(policy: Policy, layout: Layout) -> list[str]:
     """Where the other gateways' requests arrive, for targets whose count is this one's."""
     if len(layout.peers) < 2 or all(each.owner is None for each in layout.backends):
         return []
+    stranger = "!{ var(txn.given),secure_memcmp(txn.pass) }"
     lines = [
         f"bind :{OWNER_PORT}",
         'http-request set-var-fmt(txn.ticket) "%[req.fhdr(x-af-target)]|%[req.fhdr(x-af-deadline)]"',
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP})",
         "http-request set-var(txn.pass) var(txn.ticket),hmac(sha256,txn.identity_key),hex,lower",
         "http-request set-var(txn.given) req.fhdr(x-af-pass)",
-        answer(403, "This port is for gateways of the route.", "no_gateway", "!{ var(txn.given),secure_memcmp(txn.pass) }"),
+        answer(403, "This port is for gateways of the route.", "no_gateway", stranger),
         "http-request wait-for-body time 10s",
         "http-request set-var(txn.target) req.fhdr(x-af-target)",
         *once(policy),

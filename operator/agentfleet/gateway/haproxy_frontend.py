@@ -1,18 +1,24 @@
 """haproxy.cfg, `frontend route`: what happens to a request, from top to bottom. Pure.
 
-    who ─▶ how much ─▶ body ─▶ what (scan, sensitivity, complexity, conversation, intent) ─▶ policy ─▶ backend
+who ─▶ how much ─▶ body ─▶ what (scan, sensitivity, complexity, conversation, intent) ─▶ policy ─▶ backend
 """
 
-from agentfleet.gateway import haproxy_access, haproxy_chain, haproxy_limits
+from agentfleet.gateway import haproxy_access, haproxy_answers, haproxy_chain, haproxy_limits
 from agentfleet.gateway.complexity import LONG_PROMPT, LONG_TEXT, SHORT_PROMPT, SHORT_TEXT
 from agentfleet.gateway.haproxy_log import log_format
-from agentfleet.gateway.haproxy_text import JSON, answer, comma_field, one_of, section
+from agentfleet.gateway.haproxy_text import JSON, TRY_LATER, answer, one_of, section
 from agentfleet.gateway.layout import CONFIG_FOLDER, DECIDER_PORT, HTTP_PORT, TLS_FOLDER, TLS_PORT, Layout
 from agentfleet.gateway.types import Policy
 
 _IDS = '{"id":"%[var(txn.asked),json(utf8s)]","object":"model","created":0,"owned_by":"agentfleet"}'
+_PROBLEM = (
+    '{"error":{"message":"%[var(txn.why)]","type":"invalid_request_error","param":null,"code":"%[var(txn.problem)]"}}'
+)
+_MISSING = (
+    '{"error":{"message":"The model `%[var(txn.model),json(utf8s)]` does not exist.",'
+    '"type":"invalid_request_error","param":"model","code":"model_not_found"}}'
+)
 _FAILED = "The gateway failed to read the request."
-_TRY_LATER = "Try again later."
 
 
 def frontend(policy: Policy, layout: Layout) -> list[str]:
@@ -41,8 +47,8 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
         *haproxy_limits.charge(layout),
         *_audited(layout),
         *_on_its_way(policy, layout),
-        *_answers(layout),
-        *_afterwards(layout),
+        *haproxy_answers.answers(layout),
+        *haproxy_answers.afterwards(layout),
         "use_backend decider if { var(txn.endpoint) -m str decider }",
         "use_backend try_%[var(txn.retry)]_1 if chained",
         *haproxy_chain.places(policy, layout),
@@ -51,29 +57,31 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
 
 
 def _path() -> list[str]:
-    get, post = "{ method GET HEAD }", "METH_POST"
     return [
         f"http-request set-var(txn.endpoint) path,map_str({CONFIG_FOLDER}/paths.map)",
-        'http-request set-var(txn.endpoint) str(model) if { path_beg /v1/models/ }',
+        "http-request set-var(txn.endpoint) str(model) if { path_beg /v1/models/ }",
         answer(404, "There is no such path here.", "unknown_url", "!{ var(txn.endpoint) -m found }"),
-        answer(405, "This path takes GET.", "method_not_allowed", f"!{get} {{ path /v1/models /health }} || !{get} {one_of('txn.endpoint', ['model'])}"),
-        answer(405, "This path takes POST.", "method_not_allowed", f"!{post} !{{ path /v1/models /health }} !{one_of('txn.endpoint', ['model'])}"),
+        "acl reads path /v1/models /health",
+        "acl reads path_beg /v1/models/",
+        answer(405, "This path takes GET.", "method_not_allowed", "reads !METH_GET"),
+        answer(405, "This path takes POST.", "method_not_allowed", "!reads !METH_POST"),
     ]
 
 
 def _lists() -> list[str]:
-    asked = one_of("txn.endpoint", ["model"])
+    listed, asked = one_of("txn.endpoint", ["models"]), one_of("txn.endpoint", ["model"])
+    known = f"{{ var(txn.asked),map_str({CONFIG_FOLDER}/models.map) -m found }}"
     return [
-        f"http-request return status 200 {JSON} file {CONFIG_FOLDER}/models.json if {one_of('txn.endpoint', ['models'])}",
+        f"http-request return status 200 {JSON} file {CONFIG_FOLDER}/models.json if {listed}",
         f'http-request set-var(txn.asked) path,url_dec,regsub(^/v1/models/,"") if {asked}',
-        f"http-request return status 200 {JSON} lf-string '{_IDS}' if {asked} {{ var(txn.asked),map_str({CONFIG_FOLDER}/models.map) -m found }}",
+        f"http-request return status 200 {JSON} lf-string '{_IDS}' if {asked} {known}",
         answer(404, "The model does not exist.", "model_not_found", asked),
     ]
 
 
 def _body(layout: Layout) -> list[str]:
     message = f"The request is larger than {layout.max_body} bytes."
-    chunked = "{ req.fhdr(transfer-encoding) -m found }"
+    chunked, bad = "{ req.fhdr(transfer-encoding) -m found }", "{ var(txn.problem) -m found }"
     return [
         "http-request set-var(txn.size) req.fhdr(content-length),add(0)",
         answer(413, message, "request_too_large", f"{{ var(txn.size) -m int gt {layout.max_body} }}"),
@@ -86,10 +94,9 @@ def _body(layout: Layout) -> list[str]:
         ),
         "http-request lua.scan",
         answer(500, _FAILED, "internal_error", "!{ var(txn.tokens) -m found }"),
-        f"http-request set-var(txn.why) var(txn.problem),map_str({CONFIG_FOLDER}/problems.map) if {{ var(txn.problem) -m found }}",
-        f"http-request return status 400 {JSON} lf-string"
-        ' \'{"error":{"message":"%[var(txn.why)]","type":"invalid_request_error","param":null,"code":"%[var(txn.problem)]"}}\''
-        " hdr x-agentroute-decision reason=%[var(txn.problem)] if { var(txn.problem) -m found }",
+        f"http-request set-var(txn.why) var(txn.problem),map_str({CONFIG_FOLDER}/problems.map) if {bad}",
+        f"http-request return status 400 {JSON} lf-string '{_PROBLEM}'"
+        f" hdr x-agentroute-decision reason=%[var(txn.problem)] if {bad}",
     ]
 
 
@@ -161,17 +168,14 @@ def _intent(policy: Policy, layout: Layout) -> list[str]:
 
 def _refusals() -> list[str]:
     status = "var(txn.status) -m int"
-    missing = (
-        '{"error":{"message":"The model `%[var(txn.model),json(utf8s)]` does not exist.","type":"invalid_request_error",'
-        '"param":"model","code":"model_not_found"}}'
-    )
+    denied = "No target may see this request: it must not go to a cloud."
     return [
         # An error in Lua ends an action, and nothing else: without a decision nothing may go on.
         answer(500, _FAILED, "internal_error", "!{ var(txn.status) -m found }"),
-        f"http-request return status 404 {JSON} lf-string '{missing}' if {{ {status} 404 }}",
-        answer(403, "No target may see this request: it must not go to a cloud.", "privacy_denied", f"{{ {status} 403 }}"),
-        answer(429, f"The queue is full. {_TRY_LATER}", "queue_full", f"{{ {status} 429 }}", after=5),
-        answer(503, f"No target is there. {_TRY_LATER}", "no_target", f"!{{ {status} 200 }}", after=5),
+        f"http-request return status 404 {JSON} lf-string '{_MISSING}' if {{ {status} 404 }}",
+        answer(403, denied, "privacy_denied", f"{{ {status} 403 }}"),
+        answer(429, f"The queue is full. {TRY_LATER}", "queue_full", f"{{ {status} 429 }}", after=5),
+        answer(503, f"No target is there. {TRY_LATER}", "no_target", f"!{{ {status} 200 }}", after=5),
     ]
 
 
@@ -218,7 +222,8 @@ def _audited(layout: Layout) -> list[str]:
         "http-request set-var(txn.told_in) var(txn.tokens)",
     ]
     if layout.audit_content:
-        lines.append(f"http-request set-var(txn.content) var(txn.last),lua.quoted if {one_of('txn.d_sens', ['Public'])}")
+        public = one_of("txn.d_sens", ["Public"])
+        lines.append(f"http-request set-var(txn.content) var(txn.last),lua.quoted if {public}")
     return lines
 
 
@@ -231,68 +236,3 @@ def _once(policy: Policy) -> list[str]:
         if names:
             lines.append(f"http-request set-var(txn.once) int({number}) if {one_of('txn.rule', names)}")
     return lines
-
-
-def _answers(layout: Layout) -> list[str]:
-    """What is made of answers. Only those that are no stream are looked into here."""
-    whole = "{ res.fhdr(content-type) -m beg application/json }"
-    query = "res.body,json_query"
-    lines = [
-        "http-response set-var(txn.attempt) res.fhdr(x-af-attempt),add(0) if chained",
-        *(
-            f"http-response set-var(txn.target) {comma_field('var(txn.plan)', number)} if chained {{ var(txn.attempt) -m int {number} }}"
-            for number in range(2, 6)
-        ),
-        "http-response set-var(txn.late) res.fhdr(x-af-late) if chained || away",
-        "http-response del-header x-af- -m beg if chained || away",
-        *_in_form(),
-        f"http-response wait-for-body time 10s if {whole}",
-        f"http-response set-var(txn.told_in) {query}('$.usage.prompt_tokens','int') if {whole}",
-        f"http-response set-var(txn.told_out) {query}('$.usage.completion_tokens','int') if {whole}",
-    ]
-    responses = one_of("txn.endpoint", ["responses"])
-    lines += [
-        f"http-response set-var(txn.told_in) {query}('$.usage.input_tokens','int') if {responses} {whole}",
-        f"http-response set-var(txn.told_out) {query}('$.usage.output_tokens','int') if {responses} {whole}",
-    ]
-    if haproxy_limits.counts_tokens(layout):
-        lines += [
-            # An error has cost nothing.
-            "http-response set-var(txn.total) int(0)",
-            "http-response set-var(txn.total) var(txn.told_out,0),add(txn.told_in) if { status lt 400 }",
-            "http-response set-var(txn.more) var(txn.total),sub(txn.charged) if { var(txn.charged) -m found }",
-            "http-response set-var(txn.less) var(txn.more),neg if { var(txn.charged) -m found }",
-            *haproxy_limits.correct(layout),
-        ]
-    return lines
-
-
-def _in_form() -> list[str]:
-    """Errors of targets in OpenAI's form, whatever they were."""
-    no_json = "!{ res.fhdr(content-type) -m beg application/json }"
-    lines = [answer(429, f"All targets are full. {_TRY_LATER}", "queue_full", "{ status 425 }", after=5, on="response")]
-    for status in (400, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504):
-        said = f"The target answered {status}."
-        lines.append(answer(status, said, "target_error", f"{{ status {status} }} {no_json}", on="response"))
-    return [
-        *lines,
-        answer(502, "The target answered with an error.", "target_error", f"{{ status 401:599 }} {no_json}", on="response"),
-    ]
-
-
-def _afterwards(layout: Layout) -> list[str]:
-    """What every answer gets, also those of HAProxy itself."""
-    lines = [
-        "http-after-response set-header x-request-id %[unique-id]",
-        "http-after-response set-status 504 if { var(txn.late) -m found }",
-        "http-after-response set-header retry-after 5 if { status 503 } !{ res.fhdr(retry-after) -m found }",
-    ]
-    if layout.explain:
-        shown = "{ var(txn.decision) -m found }"
-    else:
-        shown = "{ var(txn.decision) -m found } { src 127.0.0.1 }"
-    return [
-        *lines,
-        f"http-after-response set-header x-agentroute-decision %[var(txn.decision)] if {shown}",
-        f"http-after-response set-header x-agentroute-decision %[lua.decision] if {shown} {{ var(txn.attempt) -m int gt 1 }}",
-    ]

@@ -1,7 +1,7 @@
 """haproxy.cfg, how much: rate limits and budgets. Pure.
 
-Each gateway counts in tables of its own, which it tells its peers of; what counts is the sum of all gateways'. Tables of
-tokens count in two counters what was charged and what was given back: a request is charged as it is estimated, and
+Each gateway counts in tables of its own, which it tells its peers of; what counts is the sum of all gateways'. Tables
+of tokens count in two counters what was charged and what was given back: a request is charged as it is estimated, and
 corrected when its answer tells.
 """
 
@@ -88,7 +88,7 @@ def tables(layout: Layout) -> list[str]:
 
 
 def _split_groups(layout: Layout) -> list[str]:
-    if all(each.scope != "Group" for each in (*layout.limits, *layout.budgets)):
+    if "Group" not in {limit.scope for limit in layout.limits} | {budget.scope for budget in layout.budgets}:
         return []
     return [f"http-request set-var(txn.group{number}) {comma_field('var(txn.groups)', number)}" for number in _groups()]
 
@@ -113,9 +113,7 @@ def _check(layout: Layout, counter: Counter) -> list[str]:
     lines = ["http-request set-var(txn.used) int(0)"]
     for gateway in _gateways(layout):
         table = f"gateways/{_table(counter.index, gateway)}"
-        lines.append(
-            f"http-request set-var(txn.used) {counter.key},table_gpc_rate(0,{table}),add(txn.used){condition}"
-        )
+        lines.append(f"http-request set-var(txn.used) {counter.key},table_gpc_rate(0,{table}),add(txn.used){condition}")
         if limit.unit == "tokens":
             lines.append(
                 f"http-request set-var(txn.used) {counter.key},table_gpc_rate(1,{table}),neg,add(txn.used){condition}"

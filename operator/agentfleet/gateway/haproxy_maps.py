@@ -1,4 +1,7 @@
-"""Files beside haproxy.cfg: maps, the list of models, Lua. Texts that users choose freely are here and in route.json."""
+"""Files beside haproxy.cfg: maps, the list of models, Lua. Texts that users choose freely are here and in route.json.
+
+Pure but for the Lua, which is read from the package.
+"""
 
 import json
 from importlib import resources
@@ -21,7 +24,7 @@ def maps(policy: Policy, layout: Layout) -> dict[str, str]:
     """File name → content."""
     own = [*policy.aliases, *(name for target in policy.targets for name in target.names)]
     named = [name for target in policy.targets for name in target.names]
-    files = {
+    return {
         "paths.map": _map({f"/v1/{each}": each for each in _ENDPOINTS} | {"/v1/models": "models"} | _special()),
         "problems.map": _map(_PROBLEMS),
         "targets.map": _map({target.id: target.name for target in policy.targets}),
@@ -33,7 +36,6 @@ def maps(policy: Policy, layout: Layout) -> dict[str, str]:
         "sensitivity.map": _patterns(layout.sensitive),
         "complexity.map": _patterns(layout.complexity),
     }
-    return files
 
 
 def lua() -> dict[str, str]:
@@ -62,7 +64,5 @@ def _no_comment(regex: str) -> str:
 
 
 def _models(names: list[str]) -> str:
-    models = [
-        {"id": name, "object": "model", "created": 0, "owned_by": "agentfleet"} for name in dict.fromkeys(names)
-    ]
+    models = [{"id": name, "object": "model", "created": 0, "owned_by": "agentfleet"} for name in dict.fromkeys(names)]
     return json.dumps({"object": "list", "data": models}, separators=(",", ":")) + "\n"

@@ -1,9 +1,7 @@
 """haproxy.cfg, the process: limits of memory and time, Lua, logs, resolvers, peers, and the page of metrics. Pure."""
 
-from collections.abc import Sequence
-
 from agentfleet.gateway import haproxy_limits
-from agentfleet.gateway.haproxy_text import JSON, problem, section, when
+from agentfleet.gateway.haproxy_text import JSON, problem, section
 from agentfleet.gateway.layout import ADMIN_SOCKET, CONFIG_FOLDER, METRICS_PORT, PEERS_PORT, RUN_FOLDER, Backend, Layout
 from agentfleet.gateway.types import Policy
 
@@ -13,6 +11,8 @@ HEADERS_SPACE = 16 * 2**10
 """Room in a buffer beside the body: for its headers, and for what HAProxy adds to them."""
 REGULAR_BUFFER = 64 * 2**10
 """HAProxy 3.4 takes this much for each direction of a request, and more only for a body that needs it."""
+
+_ALONE = "alone"
 
 _OWN_ERRORS = {
     400: ("The request is not valid HTTP.", "bad_request"),
@@ -64,8 +64,7 @@ def _global(policy: Policy, layout: Layout) -> list[str]:
         f"lua-load-per-thread {CONFIG_FOLDER}/agentroute.lua {CONFIG_FOLDER}/route.json {whole}",
         f"lua-load-per-thread {CONFIG_FOLDER}/agentroute_usage.lua",
     ]
-    if len(layout.peers) > 1:
-        lines.append('localpeer "${HOSTNAME}"')
+    lines.append('localpeer "${HOSTNAME}"' if len(layout.peers) > 1 else f"localpeer {_ALONE}")
     return section("global", lines)
 
 
@@ -99,6 +98,7 @@ def _resolvers() -> list[str]:
             "timeout resolve 1s",
             "timeout retry 500ms",
             "hold valid 1s",
+            "hold nx 1s",  # so a Service without pods answers; by default its last pod would be kept for 30 s
             # Addresses outlive a DNS that has gone.
             "hold timeout 1h",
             "hold refused 1h",
@@ -124,9 +124,11 @@ def _ring() -> list[str]:
 
 def _peers(layout: Layout) -> list[str]:
     """What is counted, and intents that are known: tables that the gateways of a route tell each other of."""
-    lines: list[str] = []
-    if len(layout.peers) > 1:
-        lines.append(f"bind :{PEERS_PORT}")
+    if len(layout.peers) < 2:
+        # Without any peer HAProxy would drop the tables.
+        lines = [f"bind 127.0.0.1:{PEERS_PORT}", f"server {_ALONE}"]
+    else:
+        lines = [f"bind :{PEERS_PORT}"]
         for peer in layout.peers:
             lines += [
                 f'.if streq("$HOSTNAME",{peer.name})',
@@ -143,6 +145,7 @@ def _peers(layout: Layout) -> list[str]:
 
 def metrics(layout: Layout) -> list[str]:
     """The page of metrics, and what kubelet asks."""
+    ok = 'http-request return status 200 content-type text/plain string "ok"'
     known = [f"acl known nbsrv({name}) gt 0" for name in map(_first_known, layout.backends)]
     return section(
         "frontend metrics",
@@ -150,10 +153,10 @@ def metrics(layout: Layout) -> list[str]:
             f"bind :{METRICS_PORT}",
             "no log",
             "http-request use-service prometheus-exporter if { path /metrics }",
-            'http-request return status 200 content-type text/plain string "ok" if { path /healthz }',
+            f"{ok} if {{ path /healthz }}",
             *known,
             # Stopping, it must leave its Service; without an answer from DNS it could only refuse.
-            'http-request return status 200 content-type text/plain string "ok" if { path /readyz } !{ stopping } known',
+            f"{ok} if {{ path /readyz }} !{{ stopping }} known",
             'http-request return status 503 content-type text/plain string "not ready" if { path /readyz }',
             'http-request return status 404 content-type text/plain string "try /metrics, /healthz or /readyz"',
         ],
@@ -163,8 +166,3 @@ def metrics(layout: Layout) -> list[str]:
 def _first_known(backend: Backend) -> str:
     """The backend that has a server as soon as DNS has told an address, be a pod ready or not."""
     return f"hold_{backend.id}" if backend.service else f"pool_{backend.id}"
-
-
-def own_name(layout: Layout, lines_of: Sequence[tuple[str, list[str]]]) -> list[str]:
-    """Lines that differ from gateway to gateway: host name → lines."""
-    return [line for name, lines in lines_of for line in when(f'streq("$HOSTNAME",{name})', lines) if lines]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 
 JSON = "content-type application/json"
+TRY_LATER = "Try again later."
 
 
 def problem(message: str, code: str, kind: str) -> str:
@@ -15,10 +16,13 @@ def problem(message: str, code: str, kind: str) -> str:
     return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-def answer(status: int, message: str, code: str, condition: str, *, after: int | None = None, on: str = "request") -> str:
+def answer(
+    status: int, message: str, code: str, condition: str, *, after: int | None = None, on: str = "request"
+) -> str:
     """A rule that answers with an error. `after` is Retry-After, in seconds; `message` holds no quote and no `%`."""
     body = problem(message, code, kind_of(status))
     headers = f" hdr retry-after {after}" if after is not None else ""
+    headers += " hdr www-authenticate Bearer" if status == 401 else ""
     shown = f" hdr x-agentroute-decision reason={code}" if on == "request" else ""
     return f"http-{on} return status {status} {JSON} string '{body}'{headers}{shown} if {condition}"
 

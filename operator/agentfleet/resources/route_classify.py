@@ -10,8 +10,9 @@ from agentfleet.resources.route_targets import ObjectRef, Word
 Complexity = Literal["Simple", "Moderate", "Complex"]
 Sensitivity = Literal["Public", "Internal", "Confidential", "Restricted"]
 Builtin = Literal[
-    "Email", "Phone", "CreditCard", "SSN", "IBAN", "NationalId", "MedicalRecord", "ApiKey", "PrivateKey", "IPAddress", "Marking"
-]
+    "Email", "Phone", "IPAddress", "CreditCard", "SSN", "IBAN", "NationalId", "MedicalRecord", "ApiKey", "PrivateKey",
+    "Marking",
+]  # fmt: skip
 
 Phrase = Annotated[str, Field(min_length=1, max_length=128)]
 HeaderName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][-A-Za-z0-9]*$")]
@@ -87,8 +88,8 @@ class SensitivityOptions(Contract):
     """How much a request must stay inside. A class is only ever raised."""
 
     patterns: Annotated[tuple[Builtin, ...], string_set(16)]
-    """Built-in patterns: Email, Phone, IPAddress, CreditCard, SSN, IBAN, NationalId, MedicalRecord, ApiKey,
-    PrivateKey and Marking (words such as "internal use only"). Default: all where privacy.denyCloudFor is set, else none."""
+    """Built-in patterns: Email, Phone, IPAddress, CreditCard, SSN, IBAN, NationalId, MedicalRecord, ApiKey, PrivateKey
+    and Marking (words such as "internal use only"). Default: all where privacy.denyCloudFor is set, else none."""
 
     custom: Annotated[tuple[SensitivePattern, ...], map_list("name", max_items=32)]
     """Patterns of your own. Default: none."""

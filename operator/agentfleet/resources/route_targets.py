@@ -83,8 +83,9 @@ class Target(Contract):
     ones to Balanced, complex ones to Capable. Default: Balanced."""
 
     capabilities: Annotated[tuple[Capability, ...], string_set(4)]
-    """What it can do beyond text: Code, Tools, Vision, LongContext. Requests with tools or pictures go only to targets
-    that have Tools or Vision, as far as any target of the route has them. Default: none said."""
+    """What it can do beyond text: Code, Tools, Vision, LongContext. Requests with tools, pictures or over 8,000 tokens go
+    only to targets that have Tools, Vision or LongContext, as far as any target of the route has them. By Code nothing
+    is kept away: send code where it belongs by a rule, or by tasks. Default: none said."""
 
     location: Location | None = None
     """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. A ModelServer that says Cloud of

@@ -96,7 +96,9 @@ class Gateway:
         wait_until(are_there, f"servers {servers}", timeout=15, interval=0.05, hint=self.process.log.read_text)
 
 
-def place(files: Mapping[str, str], folder: Path, ports: Mapping[int, int], address: str, nameserver: int, host: str) -> None:
+def place(
+    files: Mapping[str, str], folder: Path, ports: Mapping[int, int], address: str, nameserver: int, host: str
+) -> None:
     """Write the files so that they fit this machine."""
     unique = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
     for name, content in files.items():
@@ -106,7 +108,9 @@ def place(files: Mapping[str, str], folder: Path, ports: Mapping[int, int], addr
             text = text.replace("parse-resolv-conf", f"nameserver test 127.0.0.1:{nameserver}", 1)
             text = text.replace("global\n", f"global\n  setenv HOSTNAME {host}\n  setenv SITE here\n", 1)
             text = re.sub(r"bind :(\d+)", lambda found: f"bind {address}:{ports[int(found[1])]}", text)
-            text = re.sub(r"(127\.0\.\d+\.\d+):(\d+)", lambda found: f"{found[1]}:{ports.get(int(found[2]), int(found[2]))}", text)
+            text = re.sub(
+                r"(127\.0\.\d+\.\d+):(\d+)", lambda found: f"{found[1]}:{ports.get(int(found[2]), int(found[2]))}", text
+            )
             text = re.sub(r"check port (\d+)", lambda found: f"check port {ports[int(found[1])]}", text)
             text = text.replace(places.TLS_FOLDER, str(folder))
         (folder / name).write_text(text)
@@ -123,7 +127,14 @@ def secrets(folder: Path, keys: Mapping[str, str], groups: Mapping[str, str], cr
         (run / f"{name}.map").write_text("".join(f"{key} {value}\n" for key, value in entries.items()))
 
 
-PORTS = (places.HTTP_PORT, places.TLS_PORT, places.METRICS_PORT, places.OWNER_PORT, places.PEERS_PORT, places.DECIDER_PORT)
+PORTS = (
+    places.HTTP_PORT,
+    places.TLS_PORT,
+    places.METRICS_PORT,
+    places.OWNER_PORT,
+    places.PEERS_PORT,
+    places.DECIDER_PORT,
+)
 
 
 def free_ports() -> dict[int, int]:
@@ -165,11 +176,16 @@ def running(
 
 
 @contextmanager
-def pods(zone: dns.Zone, target: str, count: int, port: int, first: int = 2, **options: Any) -> Iterator[list[scripted.Server]]:
+def pods(
+    zone: dns.Zone, target: str, count: int, port: int, first: int = 2, **options: Any
+) -> Iterator[list[scripted.Server]]:
     """So many scripted pods of a target at addresses of their own, behind its headless name and its Service."""
     with ExitStack() as stack:
         addresses = [f"127.0.0.{first + number}" for number in range(count)]
-        servers = [stack.enter_context(scripted.serving(f"{target}-{number}", host=address, port=port, **options)) for number, address in enumerate(addresses)]
+        servers = [
+            stack.enter_context(scripted.serving(f"{target}-{number}", host=address, port=port, **options))
+            for number, address in enumerate(addresses)
+        ]
         zone.set(f"{target}-pods.team.svc.cluster.local", *addresses)
         zone.set(f"{target}.team.svc.cluster.local", addresses[0])
         yield servers

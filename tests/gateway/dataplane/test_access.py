@@ -36,7 +36,13 @@ class Issuer:
         self.public = self._run("pkey", "-in", str(self.private), "-pubout")
 
     def token(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
-        claims = {"iss": _ISSUER, "aud": _AUDIENCE, "sub": "dora", "exp": int(time.time()) + 60, "groups": ["red", "a,b"]}
+        claims = {
+            "iss": _ISSUER,
+            "aud": _AUDIENCE,
+            "sub": "dora",
+            "exp": int(time.time()) + 60,
+            "groups": ["red", "a,b"],
+        }
         claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
         parts = [_b64(json.dumps(part).encode()) for part in (header or {"alg": "RS256", "typ": "JWT"}, claims)]
         signature = self._run("dgst", "-sha256", "-sign", str(self.private), text=".".join(parts).encode())

@@ -1,18 +1,13 @@
 """Who takes over: after answered errors, timeouts, lost connections; when all is full; when nothing is there yet."""
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from agentfleet.gateway.types import Match, Rule
-from e2e.cluster.shell import wait_until
-from e2e.support import scripted
 from e2e.support.scripted import Server
 from tests.gateway import routes
 from tests.gateway.dataplane import dns, gateway
@@ -50,7 +45,12 @@ def running(zone: dns.Zone, port: int) -> Iterator[Chain]:
         _rule("to-agent", "t0", "t3", "t1", strategy="Weighted"),
     )
     weights = {"t0": 1, "t1": 0, "t2": 0, "t3": 1}
-    targets = [routes.target(int(each.id[1:]), each.name, kind=each.kind, side_effects=each.side_effects, weight=weights[each.id]) for each in (a, b, c, agent)]
+    targets = [
+        routes.target(
+            int(each.id[1:]), each.name, kind=each.kind, side_effects=each.side_effects, weight=weights[each.id]
+        )
+        for each in (a, b, c, agent)
+    ]
     policy = routes.policy(*targets, rules=rules)
     backends = tuple(routes.backend(each, port=port, service_port=port) for each in policy.targets)
     with (
@@ -72,7 +72,9 @@ def chain(running: Chain) -> Chain:
     return running
 
 
-@pytest.mark.parametrize("script", ["status=429", "status=500", "status=502", "status=503", "status=504", "status=529", "close_after=0"])
+@pytest.mark.parametrize(
+    "script", ["status=429", "status=500", "status=502", "status=503", "status=504", "status=529", "close_after=0"]
+)
 def test_an_answered_error_goes_to_the_next(chain: Chain, script: str) -> None:
     chain.a.play(script)
     assert chain.ask("all") == (200, "b-0", "2")
@@ -173,124 +175,3 @@ def test_large_bodies_reach_the_next_one_whole(chain: Chain) -> None:
     response = chain.gateway.ask("all", "x" * 200_000)
     assert response.headers["x-served-by"] == "b-0"
     assert response.json()["scripted"]["size"] > 200_000
-
-
-@dataclass
-class Crowd:
-    gateway: gateway.Gateway
-    pods: list[Server]
-    other: Server
-
-
-@pytest.fixture(scope="module")
-def crowd(zone: dns.Zone, port: int) -> Iterator[Crowd]:
-    full = routes.target(0, "full", capacity=2)
-    other = routes.target(1, "other")
-    rules = (_rule("waiting", "t0", request_ms=60_000), _rule("spilling", "t0", "t1", strategy="Weighted"))
-    policy = routes.policy(full, other, rules=rules, queue_ms=2000)
-    backends = tuple(routes.backend(each, port=port) for each in policy.targets)
-    with (
-        gateway.pods(zone, "full", 2, port, first=50) as pods,
-        gateway.pods(zone, "other", 1, port, first=54) as (other_pod,),
-        gateway.running(policy, routes.layout(policy, backends=backends), zone) as running,
-    ):
-        running.wait_for(pool_t0=2, pool_t1=1)
-        yield Crowd(running, pods, other_pod)
-
-
-def _at_once(route: gateway.Gateway, model: str, times: int, **more: Any) -> list[gateway.httpx.Response]:
-    with ThreadPoolExecutor(times) as threads:
-        return list(threads.map(lambda _: route.ask(model, **more), range(times)))
-
-
-def test_no_pod_gets_more_than_its_places(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.forget()
-        pod.play("delay=0.3")
-    statuses = Counter(response.status_code for response in _at_once(crowd.gateway, "waiting", 12))
-    assert statuses == {200: 12}
-    assert [pod.peak for pod in crowd.pods] == [2, 2]
-
-
-def test_who_waits_too_long_is_told_to_come_back(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.play("delay=3")
-    refused = [response for response in _at_once(crowd.gateway, "waiting", 6) if response.status_code != 200]
-    assert {response.status_code for response in refused} == {503}
-    assert len(refused) == 2
-    assert refused[0].json()["error"]["code"] == "service_unavailable"
-    assert int(refused[0].headers["retry-after"]) > 0
-
-
-def test_what_finds_no_place_goes_to_the_next(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.play("delay=1")
-    answers = Counter(response.headers["x-served-by"].split("-")[0] for response in _at_once(crowd.gateway, "spilling", 12))
-    assert answers["other"] >= 6
-    assert answers["full"] >= 3
-
-
-def test_the_urgent_do_not_wait_behind_others(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.play("delay=0.4")
-    done: list[str] = []
-
-    def ask(priority: str) -> None:
-        if crowd.gateway.ask("waiting", headers={"x-agentroute-priority": priority}).status_code == 200:
-            done.append(priority)
-
-    order = ["normal"] * 4 + ["low"] * 3 + ["high"] * 3
-    threads = [threading.Thread(target=ask, args=(each,)) for each in order]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.02)  # they shall come in this order
-    for thread in threads:
-        thread.join()
-    waited = done[4:]
-    assert waited.index("low") > waited.index("high")
-
-
-def test_requests_are_held_until_there_is_a_pod(zone: dns.Zone, port: int) -> None:
-    target = routes.target(0, "sleeper", scales_to_zero=True, capacity=3)
-    policy = routes.policy(target, queue_ms=8000)
-    backends = (routes.backend(target, port=port, service_port=port),)
-    zone.set("sleeper.team.svc.cluster.local", "127.0.0.60")
-    with gateway.running(policy, routes.layout(policy, backends=backends), zone) as running:
-        wait_until(lambda: running.metrics_page("/readyz").text == "ok", "ready without a pod", timeout=10)
-        with ThreadPoolExecutor(10) as threads:
-            held = [threads.submit(running.ask, "auto") for _ in range(10)]
-            wait_until(lambda: "hold_t0" in running.command("show sess all"), "they are held", timeout=5)
-            with scripted.serving("sleeper-0", "delay=0.05", host="127.0.0.60", port=port) as pod:
-                zone.set("sleeper-pods.team.svc.cluster.local", "127.0.0.60")
-                statuses = Counter(each.result().status_code for each in held)
-                assert statuses == {200: 10}
-                assert pod.peak <= 3
-                running.wait_for(pool_t0=1)
-                assert running.logged(running.ask("auto"))["server"].startswith("pool_t0/")
-
-
-def test_nobody_is_held_for_longer_than_the_queue_allows(zone: dns.Zone, port: int) -> None:
-    target = routes.target(0, "never", scales_to_zero=True)
-    policy = routes.policy(target, queue_ms=2000)
-    zone.set("never.team.svc.cluster.local", "127.0.0.61")
-    backends = (routes.backend(target, port=port, service_port=port),)
-    with gateway.running(policy, routes.layout(policy, backends=backends), zone) as running:
-        wait_until(lambda: running.metrics_page("/readyz").text == "ok", "ready without a pod", timeout=10)
-        began = time.monotonic()
-        response = running.ask("auto")
-        assert 1 < time.monotonic() - began < 4
-        assert response.status_code == 503
-
-
-def test_a_pod_that_is_gone_hurts_nobody(zone: dns.Zone, port: int) -> None:
-    target = routes.target(0, "pair")
-    policy = routes.policy(target)
-    backends = (routes.backend(target, port=port, hashed=True),)
-    with (
-        gateway.pods(zone, "pair", 2, port, first=64) as (_first, second),
-        gateway.running(policy, routes.layout(policy, backends=backends), zone) as running,
-    ):
-        running.wait_for(pool_t0=2)
-        second.play("close_after=0,health=503")
-        assert {running.ask("auto", f"text {number}").status_code for number in range(20)} == {200}
-        running.wait_for(pool_t0=1)

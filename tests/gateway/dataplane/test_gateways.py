@@ -2,6 +2,7 @@
 in peace."""
 
 import signal
+import ssl
 import subprocess
 import time
 from collections import Counter
@@ -89,8 +90,12 @@ def test_the_owner_says_at_once_that_all_is_full(pair: Pair) -> None:
     for pod in pair.pods:
         pod.play("delay=2")
     with ThreadPoolExecutor(12) as threads:
-        filling = [threads.submit(pair.first.ask, "model/exact", headers=_bearer(f"key-{number}")) for number in range(6)]
-        wait_until(lambda: sum(pod.in_flight for pod in pair.pods) == 6, "all places are taken", timeout=5, interval=0.02)
+        filling = [
+            threads.submit(pair.first.ask, "model/exact", headers=_bearer(f"key-{number}")) for number in range(6)
+        ]
+        wait_until(
+            lambda: sum(pod.in_flight for pod in pair.pods) == 6, "all places are taken", timeout=5, interval=0.02
+        )
         began = time.monotonic()
         response = pair.second.ask("spilling", headers=_bearer("key-9"))
         assert time.monotonic() - began < 1
@@ -143,7 +148,9 @@ def test_an_intent_is_known_to_both(pair: Pair) -> None:
 def test_another_owner_takes_over(zone: dns.Zone, pair: Pair) -> None:
     """Last of this module: the first gateway is gone after it."""
     pair.first.process.process.kill()
-    statuses = Counter(pair.second.ask("model/exact", headers=_bearer(f"key-{20 + number}")).status_code for number in range(10))
+    statuses = Counter(
+        pair.second.ask("model/exact", headers=_bearer(f"key-{20 + number}")).status_code for number in range(10)
+    )
     assert statuses == {200: 10}
 
 
@@ -159,7 +166,8 @@ def _certificate(folder: Path, name: str) -> Path:
 
 
 def test_tls_on_both_sides(zone: dns.Zone, tmp_path: Path) -> None:
-    cloud_certificate, own = _certificate(tmp_path, "api.example.com"), _certificate(tmp_path, "route.example.com")
+    cloud_certificate = _certificate(tmp_path, "api.example.com")
+    _certificate(tmp_path, "route.example.com")
     zone.set("api.example.com", "127.0.0.1")
     zone.set("other.example.com", "127.0.0.1")
     with scripted.serving("cloud", certificate=cloud_certificate) as cloud:
@@ -181,7 +189,10 @@ def test_tls_on_both_sides(zone: dns.Zone, tmp_path: Path) -> None:
             running.wait_for(pool_t0=1)
             url = f"https://127.0.0.1:{running.ports[TLS_PORT]}{gateway.CHAT}"
             body = {"model": "target/good", "messages": []}
-            response = httpx.post(url, json=body, verify=False, trust_env=False)
+            trusted = ssl.create_default_context(cafile=tmp_path / "route.example.com.crt")
+            with httpx.Client(verify=trusted, trust_env=False) as client:
+                # Its certificate is for a name, and it is asked for here by that name at an address.
+                response = client.post(url, json=body, extensions={"sni_hostname": "route.example.com"})
             assert response.status_code == 200
             assert cloud.requests[-1].headers["authorization"] == "Bearer sk-good"
             assert cloud.requests[-1].headers["host"] == "api.example.com"
@@ -204,5 +215,8 @@ def test_a_stopping_gateway_finishes_what_it_has(zone: dns.Zone, port: int) -> N
         wait_until(lambda: pod.in_flight == 1, "it is there", timeout=5, interval=0.02)
         running.process.process.send_signal(signal.SIGUSR1)
         wait_until(lambda: running.metrics_page("/readyz").status_code == 503, "it says that it stops", timeout=2)
-        assert httpx.post(f"{running.client.base_url}{gateway.CHAT}", json={"model": "none"}, trust_env=False).status_code == 404
+        assert (
+            httpx.post(f"{running.client.base_url}{gateway.CHAT}", json={"model": "none"}, trust_env=False).status_code
+            == 404
+        )
         assert last.result().status_code == 200

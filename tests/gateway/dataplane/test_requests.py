@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
@@ -34,14 +34,18 @@ def running(zone: dns.Zone, port: int) -> Iterator[Route]:
     big = routes.target(1, "big", tier="Capable", tasks=("code",))
     cloud = routes.target(2, "cloud", kind="External", location="Cloud", model="cloud-id")
     rules = (Rule("to-cloud", Match(models=("gpt-*",)), ("t2",)),)
-    policy = routes.policy(
-        small, big, cloud, rules=rules, intents=("code", "talk"), deny_cloud_from="Confidential"
-    )
+    policy = routes.policy(small, big, cloud, rules=rules, intents=("code", "talk"), deny_cloud_from="Confidential")
     at = {"port": port, "service_port": port}
     outside = routes.backend(cloud, host="127.0.0.20", port=port, health=None, path="/delay=0/v1", has_credentials=True)
     backends = (routes.backend(small, **at), routes.backend(big, **at), outside)
     layout = routes.layout(
-        policy, backends=backends, buffer=_BUFFER, max_body=10 * _BUFFER, ask_intent=True, intent_ms=200, audit_content=True
+        policy,
+        backends=backends,
+        buffer=_BUFFER,
+        max_body=10 * _BUFFER,
+        ask_intent=True,
+        intent_ms=200,
+        audit_content=True,
     )
     ports = gateway.free_ports()
     with (
@@ -95,7 +99,13 @@ def test_an_alias_goes_where_the_tier_says(route: Route) -> None:
 
 def test_lists_of_models(route: Route) -> None:
     listed = route.gateway.client.get("/v1/models").json()
-    assert [model["id"] for model in listed["data"]] == ["auto", "route/chat", "model/small", "model/big", "target/cloud"]
+    assert [model["id"] for model in listed["data"]] == [
+        "auto",
+        "route/chat",
+        "model/small",
+        "model/big",
+        "target/cloud",
+    ]
     assert route.gateway.client.get("/v1/models/model/big").json()["id"] == "model/big"
     assert route.gateway.client.get("/v1/models/model%2Fbig").json()["id"] == "model/big"
     assert _error(route.gateway.client.get('/v1/models/no"ne')) == (404, "model_not_found")
@@ -275,7 +285,7 @@ def test_a_stream_is_passed_on_as_it_comes(route: Route) -> None:
     with route.gateway.client.stream("POST", gateway.CHAT, json=body) as response:
         for _ in response.iter_raw():
             times.append(time.monotonic())
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
     assert len(times) == 10
     assert max(gaps) < 0.15
     line = route.gateway.logged(response)

@@ -115,7 +115,7 @@ def _rule(rng: random.Random, name: str, ids: Sequence[str]) -> Rule:
         complexity=_some(rng, COMPLEXITIES, 0.3),
         queue_depth=_sometimes(rng, 0.3, [1, 4]),
         no_endpoint=rng.random() < 0.3,
-        latency_ms=_sometimes(rng, 0.3, [100, 1000]),
+        latency_ms=_sometimes(rng, 0.6, [100, 1000]),
         max_percent=rng.choice([0, 10, 100]),
     )
     return Rule(
@@ -148,7 +148,7 @@ class Case:
 def case(rng: random.Random, policy: Policy) -> Case:
     """A request to a gateway with this policy, and the loads that it is to be decided by."""
     names = [name for target in policy.targets for name in target.names]
-    body = _body(rng, rng.choice(names) if rng.random() < 0.15 else rng.choice(MODELS))
+    body = _body(rng, rng.choice([rng.choice(names), rng.choice(MODELS), "auto", "auto", "auto", "route/r"]))
     sent = _headers(rng)
     request = read("chat/completions", sent, body, caller="kim")
     if isinstance(request, Refusal):
@@ -167,7 +167,13 @@ def case(rng: random.Random, policy: Policy) -> Case:
         local_only=rng.random() < 0.1,
     )
     loads = {target.id: _load(rng) for target in policy.targets}
-    return Case(body, {**sent, **_told(request), "x-agentroute-trial": _trial(request, loads)}, request, loads)
+    return told(request, body, loads)
+
+
+def told(request: Request, body: bytes, loads: dict[str, Load]) -> Case:
+    """The case with the headers that tell a gateway all of it."""
+    headers = {**request.headers, **_told(request), "x-agentroute-trial": _trial(request, loads)}
+    return Case(body, headers, request, loads)
 
 
 def _body(rng: random.Random, model: str) -> bytes:

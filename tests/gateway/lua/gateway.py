@@ -155,6 +155,7 @@ def running(
     pools: Mapping[str, str] | None = None,
     rules: str = "",
     more: str = "",
+    version: haproxy.Version = "3.2",
 ) -> Iterator[Gateway]:
     """A gateway with this policy. `trial`: requests may say loads and draws. `pools`: lines of targets' backends, else
     each has one server that sends back what it gets. `rules`: lines of the frontend before a backend is chosen."""
@@ -164,7 +165,7 @@ def running(
     log = folder / "haproxy.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*haproxy.command(), "-dW", "-db", "-f", str(config)], stdout=output, stderr=subprocess.STDOUT
+            [*haproxy.command(version), "-dW", "-db", "-f", str(config)], stdout=output, stderr=subprocess.STDOUT
         )
     try:
         _wait_for(folder / "gateway.sock", process, log)

@@ -1,0 +1,67 @@
+"""haproxy.cfg, what is made of answers: errors in OpenAI's form, tokens that were used, headers of the gateway. Pure."""
+
+from agentfleet.gateway import haproxy_limits
+from agentfleet.gateway.haproxy_text import TRY_LATER, answer, comma_field, one_of
+from agentfleet.gateway.layout import Layout
+
+
+def answers(layout: Layout) -> list[str]:
+    """What is made of answers. Only those that are no stream are looked into here."""
+    whole = "{ res.fhdr(content-type) -m beg application/json }"
+    query = "res.body,json_query"
+    lines = [
+        "http-response set-var(txn.attempt) res.fhdr(x-af-attempt),add(0) if chained",
+        *(
+            f"http-response set-var(txn.target) {comma_field('var(txn.plan)', number)}"
+            f" if chained {{ var(txn.attempt) -m int {number} }}"
+            for number in range(2, 6)
+        ),
+        "http-response set-var(txn.late) res.fhdr(x-af-late) if chained || away",
+        "http-response del-header x-af- -m beg if chained || away",
+        *_in_form(),
+        f"http-response wait-for-body time 10s if {whole}",
+        f"http-response set-var(txn.told_in) {query}('$.usage.prompt_tokens','int') if {whole}",
+        f"http-response set-var(txn.told_out) {query}('$.usage.completion_tokens','int') if {whole}",
+    ]
+    responses = one_of("txn.endpoint", ["responses"])
+    lines += [
+        f"http-response set-var(txn.told_in) {query}('$.usage.input_tokens','int') if {responses} {whole}",
+        f"http-response set-var(txn.told_out) {query}('$.usage.output_tokens','int') if {responses} {whole}",
+    ]
+    if haproxy_limits.counts_tokens(layout):
+        lines += [
+            # An error has cost nothing.
+            "http-response set-var(txn.total) int(0)",
+            "http-response set-var(txn.total) var(txn.told_out,0),add(txn.told_in) if { status lt 400 }",
+            "http-response set-var(txn.more) var(txn.total),sub(txn.charged) if { var(txn.charged) -m found }",
+            "http-response set-var(txn.less) var(txn.more),neg if { var(txn.charged) -m found }",
+            *haproxy_limits.correct(layout),
+        ]
+    return lines
+
+
+def _in_form() -> list[str]:
+    """Errors of targets in OpenAI's form, whatever they were."""
+    no_json = "!{ res.fhdr(content-type) -m beg application/json }"
+    lines = [answer(429, f"All targets are full. {TRY_LATER}", "queue_full", "{ status 425 }", after=5, on="response")]
+    for status in (400, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504):
+        said = f"The target answered {status}."
+        lines.append(answer(status, said, "target_error", f"{{ status {status} }} {no_json}", on="response"))
+    other = f"{{ status 401:599 }} {no_json}"
+    return [*lines, answer(502, "The target answered with an error.", "target_error", other, on="response")]
+
+
+def afterwards(layout: Layout) -> list[str]:
+    """What every answer gets, also those of HAProxy itself."""
+    lines = [
+        "http-after-response set-header x-request-id %[unique-id]",
+        "http-after-response set-status 504 if { var(txn.late) -m found }",
+        "http-after-response set-header retry-after 5 if { status 503 } !{ res.fhdr(retry-after) -m found }",
+    ]
+    shown = "{ var(txn.decision) -m found }" + ("" if layout.explain else " { src 127.0.0.1 }")
+    later = "{ var(txn.attempt) -m int gt 1 }"
+    return [
+        *lines,
+        f"http-after-response set-header x-agentroute-decision %[var(txn.decision)] if {shown}",
+        f"http-after-response set-header x-agentroute-decision %[lua.decision] if {shown} {later}",
+    ]

@@ -1,0 +1,170 @@
+"""What a gateway's configuration is made of, and that HAProxy takes it, whatever users write."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agentfleet.gateway.haproxy import render
+from agentfleet.gateway.haproxy_chain import chains
+from agentfleet.gateway.layout import Budget, Jwt, Layout, Limit, Peer
+from agentfleet.gateway.types import EVERY_CAUSE, Cause, Match, Policy, Rule
+from e2e.support import haproxy
+from tests.gateway import routes
+from tests.gateway.starting import check, furnish
+
+_GOLDEN = Path(__file__).parent / "golden"
+
+
+def _plain() -> tuple[Policy, Layout]:
+    """One model, nothing said."""
+    policy = routes.policy(routes.target(0, "phi"))
+    return policy, routes.layout(policy, sensitive=(), complexity=())
+
+
+def _fleet() -> tuple[Policy, Layout]:
+    """Two gateways, tiers, an owner of places, keys, limits and intents."""
+    small = routes.target(0, "small", tier="Lightweight", scales_to_zero=True)
+    big = routes.target(1, "big", capacity=4)
+    helper = routes.target(2, "helper", kind="Agent", side_effects=True, capacity=10)
+    rules = (
+        Rule("sticky", Match(intents=("code",)), ("t0", "t1"), strategy="Sticky"),
+        Rule("agents", Match(), ("t2",), when=("Saturated",), side_effects=False),
+    )
+    policy = routes.policy(small, big, helper, rules=rules, intents=("code", "talk"))
+    backends = (
+        routes.backend(small, hashed=True),
+        routes.backend(big, owner=0, hashed=True),
+        routes.backend(helper, owner=1),
+    )
+    layout = routes.layout(
+        policy,
+        backends=backends,
+        peers=(Peer("chat-route-0", "10.96.0.10"), Peer("chat-route-1", "10.96.0.11")),
+        api_keys=True,
+        limits=(Limit("Key", "requests", 60, 60), Limit("Group", "tokens", 100_000, 3600)),
+        ask_intent=True,
+        sensitive=(),
+        complexity=(),
+    )
+    return policy, layout
+
+
+def _outside() -> tuple[Policy, Layout]:
+    """A site of its own with pods near and far, a cloud behind it, an identity provider, budgets and TLS."""
+    near = routes.target(0, "near", location="Edge")
+    cloud = routes.target(1, "cloud", kind="External", location="Cloud", region="eu")
+    rules = (Rule("hurried", Match(), ("t0", "t1"), first_byte_ms=2000, request_ms=60_000, max_attempts=2),)
+    policy = routes.policy(near, cloud, rules=rules, deny_cloud_from="Confidential")
+    backends = (
+        routes.backend(near, near="near-${SITE}.team.svc.cluster.local"),
+        routes.backend(
+            cloud, host="api.example.com", port=443, tls=True, health=None, has_credentials=True, path="/openai/v1"
+        ),
+    )
+    layout = routes.layout(
+        policy,
+        backends=backends,
+        tls=True,
+        jwt=Jwt("https://idp.example.com", ("fleet",), "RS256", "groups", "sub"),
+        budgets=(
+            Budget("Route", "usd", "250.00", "Month", "LocalOnly"),
+            Budget("Group", "tokens", "1", "Day", "Reject"),
+        ),
+        hosts=("chat.example.com",),
+        audit_content=True,
+        explain=False,
+        complexity=(),
+    )
+    return policy, layout
+
+
+_ROUTES = {"plain": _plain, "fleet": _fleet, "outside": _outside}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gateway")
+    furnish(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", _ROUTES)
+def test_golden(name: str) -> None:
+    policy, layout = _ROUTES[name]()
+    golden = _GOLDEN / f"{name}.cfg"
+    assert render(policy, layout)["haproxy.cfg"] == golden.read_text(), f"render {name} anew if this is what you want"
+
+
+@pytest.mark.parametrize("host", ["chat-route-0", "chat-route-1"])
+@pytest.mark.parametrize("name", _ROUTES)
+def test_haproxy_takes_it(name: str, host: str, folder: Path) -> None:
+    check(render(*_ROUTES[name]()), folder, host=host)
+
+
+@pytest.mark.parametrize("name", _ROUTES)
+def test_haproxy_34_takes_it(name: str, folder: Path) -> None:
+    try:
+        haproxy.command("3.4")
+    except haproxy.Missing as error:
+        pytest.skip(str(error))
+    check(render(*_ROUTES[name]()), folder, "3.4")
+
+
+def test_equal_routes_are_equal_bytes() -> None:
+    assert render(*_fleet()) == render(*_fleet())
+
+
+def test_a_changed_policy_changes_its_file_alone() -> None:
+    policy, layout = _plain()
+    changed = render(replace(policy, default_complexity="Complex"), layout)
+    before = render(policy, layout)
+    assert [name for name in before if before[name] != changed[name]] == ["route.json"]
+
+
+def test_files_of_a_route() -> None:
+    files = render(*_fleet())
+    assert {"haproxy.cfg", "route.json", "models.json", "agentroute.lua", "agentroute_usage.lua"} <= set(files)
+    assert files["models.map"].split("\n")[0] == "auto 1"
+    assert files["intents.map"] == "1 code\n2 talk\n"
+    assert "audit" not in files["route.json"]
+
+
+def test_patterns_that_look_like_comments() -> None:
+    policy, layout = _plain()
+    files = render(policy, replace(layout, sensitive=(("#[0-9]+", "Internal"),)))
+    assert files["sensitivity.map"] == "[#][0-9]+ Internal\n"
+
+
+@pytest.mark.parametrize(
+    ("when", "attempts", "letters"),
+    [
+        (EVERY_CAUSE, 3, {"Q", "QTRS", "TRS"}),
+        (("RateLimited",), 3, {"R", "Q", "QTRS", "TRS"}),
+        (("Saturated", "Timeout"), 5, {"T", "QT", "Q", "QTRS", "TRS"}),
+        ((), 3, {"Q", "QTRS", "TRS"}),
+    ],
+)
+def test_chains_that_requests_can_take(when: tuple[Cause, ...], attempts: int, letters: set[str]) -> None:
+    targets = [routes.target(number, f"t{number}") for number in range(6)]
+    rule = Rule("r", Match(), ("t0",), when=when, max_attempts=attempts)
+    found = chains(routes.policy(*targets, rules=(rule,)))
+    assert set(found) == letters
+    assert max(found.values()) == max(3, attempts if when else 3)
+
+
+def test_one_target_has_no_chain() -> None:
+    assert chains(_plain()[0]) == {}
+    assert "abns@" not in render(*_plain())["haproxy.cfg"]
+
+
+def test_the_policys_letters_are_all_there() -> None:
+    """Whatever txn.retry says must be a backend."""
+    for make in _ROUTES.values():
+        policy, layout = make()
+        text = render(policy, layout)["haproxy.cfg"]
+        backends = set(re.findall(r"^backend (\S+)", text, re.MULTILINE))
+        assert {f"try_{letters}_1" for letters in chains(policy)} <= backends
+        used = set(re.findall(r"abns@(\S+)", text))
+        assert used == set(re.findall(r"bind abns@(\S+)", text))
