@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -30,6 +33,7 @@ PATIENCE = 60.0
 _SAMPLING = {"temperature": 0, "frequency_penalty": 1.0, "ignore_eos": True}
 _CONNECT = 10.0
 _PERIOD = 0.1
+_REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class Broken(Exception):
@@ -153,6 +157,33 @@ def traffic(
         seen.end()
 
 
+@contextmanager
+def traffic_from(
+    enter: Callable[[list[str]], list[str]], address: str, model: str, rate: Rate = Rate(), *, name: str = ""
+) -> Iterator[Traffic]:
+    """Traffic from another place of the network: by a process of its own, whose command line ``enter`` makes.
+
+    What became of it is known after the block.
+    """
+    seen = Traffic(name or model, rate)
+    argv = enter([sys.executable, "-m", "e2e.traffic", address, model, json.dumps(asdict(rate))])
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_REPOSITORY, text=True) as process:
+        try:
+            yield seen
+        finally:
+            told = json.loads(process.communicate(timeout=PATIENCE + _CONNECT)[0])
+            seen.since = told["since"]
+            seen.requests += [Request(**each) for each in told["requests"]]
+
+
+def main() -> None:
+    """Traffic until standard input ends; then what became of it, as JSON."""
+    address, model, rate = sys.argv[1:]
+    with traffic(address, model, Rate(**json.loads(rate))) as seen:
+        sys.stdin.read()
+    print(json.dumps({"since": seen.since, "requests": [asdict(each) for each in seen.requests]}))
+
+
 class _Client:
     """Sends what the rate says, from one thread."""
 
@@ -260,3 +291,7 @@ def _parsed(data: str) -> dict[str, Any]:
     if not isinstance(chunk, dict) or "error" in chunk or "choices" not in chunk:
         raise Broken(f"no answer: {data[:200]}")
     return chunk
+
+
+if __name__ == "__main__":
+    main()

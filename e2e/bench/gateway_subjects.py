@@ -44,24 +44,23 @@ class Subject:
 
     name: str
     port: int
-    proxy: Process | None = None
-    """None: there is no proxy."""
+    process: Process
+    """The proxy, or the server itself."""
     helper: Process | None = None
     """What runs beside the proxy and takes part."""
 
     def forget_log(self) -> None:
         """Empty its log: a few seconds of full load fill a disk in time."""
-        if self.proxy:
-            os.truncate(self.proxy.log, 0)
+        os.truncate(self.process.log, 0)
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[int]:
-    """The server behind all of them; its port."""
+def server(folder: Path) -> Iterator[Subject]:
+    """The server behind all of them, to be asked directly."""
     (port,) = free_ports(1)
     with _pinned("server", TRAFFIC_CORE, [gateway_traffic.program(), "serve", port], folder) as process:
         _wait_listening(process, port)
-        yield port
+        yield Subject("direct", port, process)
 
 
 @contextmanager
@@ -101,7 +100,7 @@ def envoy(folder: Path, target: int) -> Iterator[Subject]:
     (port,) = free_ports(1)
     config = folder / "envoy.json"
     config.write_text(gateway_envoy.configuration(port, target), encoding="utf-8")
-    words = [
+    words: list[str | Path | int] = [
         gateway_envoy.program(),
         "-c",
         config,
@@ -120,7 +119,13 @@ def envoy(folder: Path, target: int) -> Iterator[Subject]:
 def bare(folder: Path, target: int) -> Iterator[Subject]:
     """A proxy in Python."""
     (port,) = free_ports(1)
-    words = [sys.executable, "-m", "e2e.bench.gateway_bare_proxy", port, f"http://127.0.0.1:{target}"]
+    words: list[str | Path | int] = [
+        sys.executable,
+        "-m",
+        "e2e.bench.gateway_bare_proxy",
+        port,
+        f"http://127.0.0.1:{target}",
+    ]
     with _pinned("aiohttp", PROXY_CORE, words, folder) as process:
         _wait_listening(process, port)
         yield Subject("aiohttp", port, process)

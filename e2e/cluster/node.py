@@ -82,6 +82,10 @@ class Node:
         namespaces = [f"--net={self._network.path}", f"--mount={self._mount_namespace}"]
         return ["nsenter", *namespaces, "--", *map(str, argv)]
 
+    def enter_network(self, argv: Sequence[str | Path]) -> list[str]:
+        """Command line that runs ``argv`` in this node's network, with the machine's own files."""
+        return self._network.enter(argv)
+
     def run(self, argv: Sequence[str | Path], *, timeout: float = 60) -> str:
         """Run a command on this node and return its output."""
         return run(self.enter(argv), timeout=timeout)

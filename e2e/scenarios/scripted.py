@@ -73,13 +73,14 @@ def control(scenario: Scenario, name: str) -> Iterator[httpx.Client]:
         yield http
 
 
-def model_server(name: str, *, replicas: int = 1, script: str = "", **spec: object) -> Manifest:
+def model_server(name: str, *, replicas: int | None = 1, script: str = "", **spec: object) -> Manifest:
     """A ModelServer whose engine is a scripted server; `apply_engines` brings it into the cluster. Its pods call
     themselves by their names, so answers and numbers of each can be told apart."""
     engine = {**_container({"SCRIPT": script, "MODELS": name}), "name": "engine", "args": []}
     template = {"spec": {"containers": [engine], "volumes": [_volume("scripted")]}}
     about: Manifest = {"engine": "LlamaCpp", "model": {"uri": "file:///var/lib/agentfleet/models/tiny.gguf"}}
-    about |= {"image": _IMAGE, "replicas": replicas, "podTemplate": template, **spec}
+    about |= {"image": _IMAGE, "podTemplate": template, **spec}
+    about |= {} if replicas is None else {"replicas": replicas}
     return {"apiVersion": "agentfleet.dev/v1alpha1", "kind": "ModelServer", "metadata": {"name": name}, "spec": about}
 
 

@@ -1,4 +1,4 @@
-"""haproxy.cfg, what is made of answers: errors in OpenAI's form, tokens that were used, headers of the gateway. Pure."""
+"""haproxy.cfg, what is made of answers: errors in OpenAI's form, tokens used, the gateway's headers. Pure."""
 
 from agentfleet.gateway import haproxy_limits
 from agentfleet.gateway.haproxy_text import TRY_LATER, answer, comma_field, one_of
@@ -58,10 +58,12 @@ def afterwards(layout: Layout) -> list[str]:
         "http-after-response set-status 504 if { var(txn.late) -m found }",
         "http-after-response set-header retry-after 5 if { status 503 } !{ res.fhdr(retry-after) -m found }",
     ]
-    shown = "{ var(txn.decision) -m found }" + ("" if layout.explain else " { src 127.0.0.1 }")
+    shown = "{ var(txn.decision) -m found }"
     later = "{ var(txn.attempt) -m int gt 1 }"
-    return [
-        *lines,
+    lines += [
         f"http-after-response set-header x-agentroute-decision %[var(txn.decision)] if {shown}",
         f"http-after-response set-header x-agentroute-decision %[lua.decision] if {shown} {later}",
     ]
+    if not layout.explain:  # but for the decider, which tells by it who has answered
+        lines.append("http-after-response del-header x-agentroute-decision if !{ src 127.0.0.1 }")
+    return lines

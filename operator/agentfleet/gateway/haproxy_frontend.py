@@ -8,7 +8,7 @@ from agentfleet.gateway.complexity import LONG_PROMPT, LONG_TEXT, SHORT_PROMPT, 
 from agentfleet.gateway.haproxy_log import log_format
 from agentfleet.gateway.haproxy_text import JSON, TRY_LATER, answer, one_of, section
 from agentfleet.gateway.layout import CONFIG_FOLDER, DECIDER_PORT, HTTP_PORT, TLS_FOLDER, TLS_PORT, Layout
-from agentfleet.gateway.types import Policy
+from agentfleet.gateway.types import TIERS, Policy
 
 _IDS = '{"id":"%[var(txn.asked),json(utf8s)]","object":"model","created":0,"owned_by":"agentfleet"}'
 _PROBLEM = (
@@ -109,12 +109,21 @@ def _classes(layout: Layout) -> list[str]:
             f"http-request set-var(txn.sens) var(txn.text),{patterns} if {whole}",
             f"http-request set-var(txn.sens) req.body,{patterns} if !{whole}",
         ]
+    if layout.complexity and not layout.ask_complexity:  # where a model does not tell in time, the default counts
+        lines += _complexity()
+    # The decider says it of each request of a batch.
+    said = "{ src 127.0.0.1 } { req.fhdr(x-agentroute-complexity)"
+    lines += [f"http-request set-var(txn.said) str({each}) if {said} -i {each.lower()} }}" for each in TIERS]
+    return [*lines, "http-request set-var(txn.cplx) var(txn.said) if { var(txn.said) -m found }"]
+
+
+def _complexity() -> list[str]:
+    """Words, then sizes, as complexity.classify does it."""
     unsure = "!{ var(txn.cplx) -m found }"
-    if layout.complexity:
-        lines.append(f"http-request set-var(txn.cplx) var(txn.last),map_reg({CONFIG_FOLDER}/complexity.map)")
     return [
-        *lines,
-        "http-request set-var(txn.bytes) var(txn.last),length",
+        f"http-request set-var(txn.cplx) var(txn.last),map_reg({CONFIG_FOLDER}/complexity.map)",
+        "http-request set-var(txn.bytes) int(0)",
+        "http-request set-var(txn.bytes) var(txn.last),length if { var(txn.last) -m found }",
         f"http-request set-var(txn.cplx) str(Complex) if {unsure} {{ var(txn.bytes) -m int ge {LONG_TEXT} }}"
         f" || {unsure} {{ var(txn.tokens) -m int ge {LONG_PROMPT} }}",
         f"http-request set-var(txn.cplx) str(Simple) if {unsure} {{ var(txn.bytes) -m int le {SHORT_TEXT} }}"
@@ -140,9 +149,10 @@ def _intent(policy: Policy, layout: Layout) -> list[str]:
     """The decider is asked for what is not known of a conversation yet; where it does not answer in time, none is."""
     url = f"http://127.0.0.1:{DECIDER_PORT}/decide"
     named = f"{{ var(txn.model),map_str({CONFIG_FOLDER}/named.map) -m found }}"
+    unsaid = "!{ var(txn.said) -m found }"
     if not layout.ask_intent:
         if layout.ask_complexity:
-            return [f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{named}"]
+            return [f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{named} {unsaid}"]
         return []
     unknown = f"!{named} !{{ var(txn.intent) -m found }}"
     lines = [
@@ -155,7 +165,8 @@ def _intent(policy: Policy, layout: Layout) -> list[str]:
         both = max(layout.intent_ms, layout.complexity_ms)
         lines += [
             f"http-request lua.ask {url} {both} both if {new}",
-            f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{new} !{named}",
+            f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{new} !{named} {unsaid}",
+            "http-request set-var(txn.cplx) var(txn.said) if { var(txn.said) -m found }",
         ]
     else:
         lines.append(f"http-request lua.ask {url} {layout.intent_ms} intent if {new}")

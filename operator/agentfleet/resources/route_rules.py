@@ -2,15 +2,37 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from agentfleet.durations import parse_duration
 from agentfleet.resources.base import Contract, Duration, atomic_list, rules, string_set
 from agentfleet.resources.route_classify import Complexity, HeaderName, Sensitivity
 from agentfleet.resources.route_targets import Capability, TargetName, Word
 
+_SHORT_MESSAGE = "must be a duration from 10ms to 1h, such as 300ms, 2s or 1m"
+
+
+def _is_short(value: str) -> str:
+    if not 0.01 <= parse_duration(value) <= 3600:
+        raise ValueError(_SHORT_MESSAGE)
+    return value
+
+
 Strategy = Literal["LeastLoaded", "Weighted", "RoundRobin", "Sticky", "PrefixAware"]
 FallbackCause = Literal["NoEndpoint", "ColdStart", "Saturated", "Timeout", "RateLimited", "ServerError"]
 
+ShortDuration = Annotated[
+    str,
+    Field(
+        max_length=16,
+        pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$",
+        json_schema_extra=rules(
+            ("duration(self) >= duration('10ms') && duration(self) <= duration('1h')", _SHORT_MESSAGE),
+        ),
+    ),
+    AfterValidator(_is_short),
+]
+"""A Go-style duration from 10ms to 1h."""
 Targets = Annotated[tuple[TargetName, ...], atomic_list(16)]
 ModelPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-A-Za-z0-9_.:/]*\*?$")]
 ModelId = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.:/]*$")]
@@ -94,7 +116,7 @@ class EscalateWhen(Contract):
     no_endpoint: bool | None = None
     """None of the rule's targets has a ready pod. Default: false."""
 
-    latency: Duration | None = None
+    latency: ShortDuration | None = None
     """The mean time to the first byte of the rule's targets, over their last requests, is longer. Default: not looked
     at."""
 
@@ -132,7 +154,7 @@ class Timeouts(Contract):
     request: Duration | None = None
     """Until the answer is complete. Default: 10m."""
 
-    first_byte: Duration | None = None
+    first_byte: ShortDuration | None = None
     """Until the first byte of an answer, at each target. Default: as request."""
 
 

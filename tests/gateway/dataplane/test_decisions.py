@@ -1,0 +1,133 @@
+"""What a gateway finds out about requests, what it passes on, and what it says of them."""
+
+import time
+from itertools import pairwise
+
+import pytest
+
+from tests.gateway.dataplane import gateway
+from tests.gateway.dataplane.cloudy import Route, new
+
+_SSN = "my number is 123-45-6789"
+
+
+@pytest.fixture
+def route(cloudy_route: Route) -> Route:
+    return cloudy_route
+
+
+def test_the_decider_is_asked_once_for_each_conversation(route: Route) -> None:
+    route.decider.intent = "code"
+    text = new("hello you, could you do something for me that takes more than eighty bytes to say, please?")
+    first, second = route.gateway.ask("auto", text), route.gateway.ask("auto", text)
+    assert "intent=code" in first.headers["x-agentroute-decision"]
+    assert "intent=code" in second.headers["x-agentroute-decision"]
+    assert first.headers["x-served-by"] == "big-0"
+    assert [path for path, _, _ in route.decider.asked] == ["/decide"]
+    _, headers, body = route.decider.asked[0]
+    assert headers["x-agentroute-want"] == "intent"
+    assert text.encode() in body
+
+
+def test_sessions_are_conversations(route: Route) -> None:
+    route.decider.intent = "talk"
+    session = {"x-session-id": new("session")}
+    for text in ("one", "two", "three"):
+        assert "intent=talk" in route.gateway.ask("auto", text, headers=session).headers["x-agentroute-decision"]
+    assert len(route.decider.asked) == 1
+
+
+def test_a_slow_decider_holds_nobody(route: Route) -> None:
+    route.decider.intent, route.decider.delay = "code", 3.0
+    began = time.monotonic()
+    response = route.gateway.ask("auto", new("simple"))
+    assert time.monotonic() - began < 1.5
+    assert response.status_code == 200
+    assert "intent=;" in response.headers["x-agentroute-decision"]
+
+
+def test_nobody_is_asked_about_a_named_target(route: Route) -> None:
+    route.gateway.ask("model/big", new("x"))
+    assert route.decider.asked == []
+
+
+def test_the_decider_says_how_hard_a_request_is(route: Route) -> None:
+    response = route.gateway.ask("auto", new("simple"), headers={"x-agentroute-complexity": "Complex"})
+    assert "complexity=Complex" in response.headers["x-agentroute-decision"]
+
+
+def test_a_dry_run_forwards_nothing(route: Route) -> None:
+    before = len(route.small.requests)
+    response = route.gateway.ask("auto", new("simple"), headers={"x-agentroute-dry-run": "true"})
+    assert response.json()["plan"][0] == "small"
+    assert len(route.small.requests) == before
+
+
+def test_paths_of_the_decider(route: Route) -> None:
+    headers = {"authorization": "Bearer mine"}
+    for path in ("/chat", "/v1/batch-chat"):
+        assert route.gateway.client.post(path, json={"message": "x"}, headers=headers).json() == {"status": "healthy"}
+        assert route.decider.asked[-1][0] == path
+        assert route.decider.asked[-1][1]["authorization"] == "Bearer mine"
+    assert route.gateway.client.get("/health").status_code == 200
+
+
+def test_a_stream_is_passed_on_as_it_comes(route: Route) -> None:
+    route.small.play("gap=0.05,chunks=10")
+    body = {"model": "model/small", "messages": [], "stream": True}
+    times = []
+    with route.gateway.client.stream("POST", gateway.CHAT, json=body) as response:
+        for _ in response.iter_raw():
+            times.append(time.monotonic())
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert len(times) == 10
+    assert max(gaps) < 0.15
+    line = route.gateway.logged(response)
+    assert line["stream"] == 1
+    assert line["tokens_out"] >= 10
+
+
+def test_the_usage_of_a_stream_is_told(route: Route) -> None:
+    route.small.play("chunks=7")
+    response = route.gateway.ask("model/small", "x", stream=True, stream_options={"include_usage": True})
+    line = route.gateway.logged(response)
+    assert line["tokens_out"] == 7
+    assert line["tokens_in"] == -(-route.small.requests[-1].size // 4)
+
+
+def test_errors_of_targets_are_in_openai_form(route: Route) -> None:
+    route.small.play("status=400")
+    response = route.gateway.ask("model/small", "x")
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "scripted 400"
+
+
+def test_the_audit_line(route: Route) -> None:
+    text = new('he said "漢"\\\n\t')
+    line = route.gateway.logged(route.gateway.ask("model/big", text))
+    assert line["content"] == text
+    assert line["target"] == "big"
+    assert line["reason"] == "Named"
+    assert (line["status"], line["attempts"]) == (200, 1)
+    assert line["tokens_in"] > 0
+    assert line["tokens_out"] == 4
+
+
+def test_no_content_above_public_in_the_audit_line(route: Route) -> None:
+    line = route.gateway.logged(route.gateway.ask("model/big", _SSN))
+    assert line["sensitivity"] == "Restricted"
+    assert line["content"] == ""
+
+
+def test_hostile_texts_in_the_audit_line(route: Route) -> None:
+    headers = {"x-agentroute-tier": '"},{"x', "x-gateway-model-name": 'a"b\\'}
+    line = route.gateway.logged(route.gateway.ask("auto", "x", headers=headers))
+    assert line["tier"] == '"},{"x'
+    assert line["model"] == 'a"b\\'
+
+
+def test_ready_and_metrics(route: Route) -> None:
+    assert route.gateway.metrics_page("/readyz").text == "ok"
+    assert route.gateway.metrics_page("/healthz").text == "ok"
+    assert "haproxy_backend_active_servers" in route.gateway.metrics_page("/metrics").text
+    assert route.gateway.metrics_page("/else").status_code == 404
