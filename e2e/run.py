@@ -60,8 +60,15 @@ _CHECKS = (
 _SCENARIOS = "e2e/scenarios"
 
 
+Builds = Sequence[tuple[str, Callable[[], None]]]
+
+
 def _vllm() -> None:
     importlib.import_module("e2e.images.vllm").build(note)
+
+
+def _clients() -> None:
+    importlib.import_module("e2e.support.clients").prepare()
 
 
 def _policy_evaluator() -> None:
@@ -78,6 +85,8 @@ _BUILDS: tuple[tuple[str, str, Callable[[], None]], ...] = (
     (f"{_SCENARIOS}/multinode", "LeaderWorkerSet's CRD", _leader_worker_set),
 )
 """What some scenarios need: built before them, since they run where nothing can be downloaded, and timed apart."""
+_FULL_BUILDS: tuple[tuple[str, str, Callable[[], None]], ...] = ((f"{_SCENARIOS}/route", "clients", _clients),)
+"""The same for --full."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,8 @@ def main(target: Target, arguments: Sequence[str]) -> int:
     scenarios = _below(_SCENARIOS, paths)
     if scenarios and not options.no_cluster:
         environment = _environment(target, full=options.full, plots=options.plot)
-        results += _on_cluster(target, [*scenarios, *for_pytest], environment, keep=options.keep)
+        builds = _builds(scenarios, full=options.full)
+        results += _on_cluster(target, [*scenarios, *for_pytest], environment, builds, keep=options.keep)
     _print(results)
     return 0 if all(result.good for result in results) else 1
 
@@ -158,7 +168,7 @@ def _quick_parts(paths: Sequence[str], for_pytest: Sequence[str], *, selected: b
 
 
 def _on_cluster(
-    target: Target, arguments: Sequence[str], environment: Mapping[str, str], *, keep: bool
+    target: Target, arguments: Sequence[str], environment: Mapping[str, str], builds: Builds, *, keep: bool
 ) -> list[Result]:
     """The cluster as it shall be, then the scenarios; a cluster that was brought up for this goes again."""
     ours = target == Target() and ((state := State.load()) is None or not state.usable) and not keep
@@ -171,7 +181,7 @@ def _on_cluster(
     try:
         results = [_timed("cluster and install", bring_up)]
         if brought_up:
-            results += [_timed(name, partial(_built, build)) for name, build in _builds(arguments)]
+            results += [_timed(name, partial(_built, build)) for name, build in builds]
         if brought_up:
             command = brought_up[0].network_command([*_PYTEST, *arguments])
             throwaway = {"AGENTFLEET_E2E_THROWAWAY": "1"} if ours else {}
@@ -184,12 +194,12 @@ def _on_cluster(
     return results
 
 
-def _builds(arguments: Sequence[str]) -> list[tuple[str, Callable[[], None]]]:
+def _builds(scenarios: Sequence[str], *, full: bool) -> Builds:
     """What the wanted scenarios need, by name."""
     return [
         (name, build)
-        for folder, name, build in _BUILDS
-        if any(argument == _SCENARIOS or argument.startswith(folder) for argument in arguments)
+        for folder, name, build in (*_BUILDS, *(_FULL_BUILDS if full else ()))
+        if any(path == _SCENARIOS or path.startswith(folder) for path in scenarios)
     ]
 
 

@@ -21,7 +21,9 @@ from tests.docs.test_scaling import _rows, _words
 from tests.routes import AUTH, SETTINGS, Held, cloud, resolved, route, to
 
 GUIDES = Path(__file__).parents[2] / "operator/docs"
-ROUTING, GATEWAY = ((GUIDES / f"{name}.md").read_text(encoding="utf-8") for name in ("routing", "gateway"))
+ROUTING, ANSWERS, GATEWAY = (
+    (GUIDES / f"{name}.md").read_text(encoding="utf-8") for name in ("routing", "routing-answers", "gateway")
+)
 
 _BETWEEN_GATEWAYS = {"saturated", "no_gateway"}
 """Codes that no client sees."""
@@ -50,7 +52,7 @@ def _named(rows: Iterable[list[str]], column: int = 0) -> set[str]:
 
 
 def test_errors() -> None:
-    told = {(row[0], word) for row in _rows(ROUTING, "status |") for word in _words(row[1])}
+    told = {(row[0], word) for row in _rows(ANSWERS, "status |") for word in _words(row[1])}
     codes = set(re.findall(r'"code": "(\w+)"', FILES["haproxy.cfg"])) | {"model_not_found"}
     problems = {line.split()[0] for line in FILES["problems.map"].splitlines()}
     assert {code for _, code in told} == codes - _BETWEEN_GATEWAYS | problems | _OF_THE_DECIDER
@@ -61,7 +63,7 @@ def test_errors() -> None:
 
 
 def test_reasons_of_decisions_and_targets() -> None:
-    assert _named(_rows(ROUTING, "reason |")) == set(get_args(Reason))
+    assert _named(_rows(ANSWERS, "reason |")) == set(get_args(Reason))
     assert _named(_rows(ROUTING, "status.targets[].reason |")) == set(get_args(TargetReason))
 
 
@@ -72,7 +74,7 @@ def test_strategies_and_causes() -> None:
 
 def test_fields_of_audit_lines() -> None:
     there = set(re.findall(r'"(\w+)":', log_format(LAYOUT)))
-    assert _named(_rows(ROUTING, "audit field |")) == there
+    assert _named(_rows(ANSWERS, "audit field |")) == there
 
 
 def test_ports() -> None:

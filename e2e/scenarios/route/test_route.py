@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from openai import DefaultHttpxClient, OpenAI
@@ -13,7 +17,9 @@ from e2e.scenarios.route import guarded, names
 from e2e.scenarios.route.shop import ALICE, Shop
 from e2e.scenarios.routes import route, wait_ready
 from e2e.scenarios.scenario import Scenario
+from e2e.support import clients
 
+_TOLD = {"tokens": 5, "streamed": True, "tool": "find_parcel", "vectors": 2, "listed": True}
 Check = Callable[[Shop], None]
 _QUESTION: ChatCompletionUserMessageParam = {"role": "user", "content": "Hello"}
 _TOOL: ChatCompletionFunctionToolParam = {
@@ -81,3 +87,23 @@ def test_openais_client_embeds(client: OpenAI) -> None:
 
 def test_openais_client_responds(client: OpenAI) -> None:
     assert client.responses.create(model="gpt-5", input="Hello", max_output_tokens=4).output_text.startswith("w0")
+
+
+_CLIENTS: dict[str, Callable[[Path], list[str | Path]]] = {
+    "node": lambda folder: ["node", folder / "client.cjs"],
+    "curl": lambda folder: ["sh", folder / "client.sh"],
+    "langchain": lambda folder: [clients.langchain_python(), folder / "client_langchain.py"],
+}
+
+
+@pytest.mark.skipif(os.environ.get("AGENTFLEET_E2E_FULL") != "1", reason="other clients are fetched for --full")
+@pytest.mark.parametrize("client_name", _CLIENTS)
+def test_other_clients(shop: Shop, client_name: str) -> None:
+    here = {"OPENAI_BASE_URL": f"http://{shop.address}/v1", "OPENAI_API_KEY": ALICE}
+    environment = {**os.environ, **here, "NODE_PATH": str(clients.node_modules())}
+    argv = _CLIENTS[client_name](shop.scenario.folder / "clients")
+    told = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found == {name: _TOLD[name] for name in found}
+    assert found.keys() >= {"tokens", "streamed", "tool", "vectors"}

@@ -1,5 +1,5 @@
-"""Sites with gateways of their own: clients get their own site's pods, a site that is cut off serves its own clients, and
-whoever used a lost pod from elsewhere waits for one health check at most.
+"""Sites with gateways of their own: clients get their own site's pods, a site that is cut off serves its clients on,
+and whoever used a lost pod from elsewhere waits for one health check at most.
 
 Clients run in the networks of the nodes. The engines are scripted, so that answers say which pod they come from.
 """

@@ -21,8 +21,6 @@ PLACES = 10
 DESKS = 2
 _QUEUE_SECONDS = 6
 _TALKS = 30
-_APART = 0.03
-"""Seconds between two requests that shall not meet."""
 _PREFIXES = 6
 _CANARY_PERCENT = 20
 
@@ -153,6 +151,6 @@ def test_conversations_move_only_when_their_pod_dies(
 
 def _homes(office: Route) -> dict[int, str]:
     """Where each conversation is; its next turn is answered there. One after the other: load would spread them."""
-    answers = office.burst([Ask("talk", f"Hello, this is {each}", after=each * _APART) for each in range(_TALKS)])
+    answers = [office.ask("talk", f"Hello, this is {each}") for each in range(_TALKS)]
     assert _by_status(answers) == {200: _TALKS}, [str(each) for each in answers if each.status != 200][:3]
     return {number: answer.pod for number, answer in enumerate(answers)}
