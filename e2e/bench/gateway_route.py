@@ -164,7 +164,7 @@ def requests(stream: bool) -> bytes:
 
 def _request(number: int, stream: bool) -> bytes:
     _, keywords = _INTENTS[number % len(_INTENTS)]
-    last = {"role": "user", "content": f"My question about the {keywords[0]} is this. "}
+    last = {"role": "user", "content": f"My question about the {keywords[0]} is QQQQQQQQ. "}
     messages = [
         {"role": "system", "content": "You are the assistant of a shop. Answer in the language of the customer."},
         {"role": "user", "content": f"Dear assistant, this is conversation {number}: I have a question."},

@@ -5,7 +5,8 @@
  *
  * In C, because a client and a server in Python take more CPU for a request than what is measured, and one core has to
  * hold both. One thread, epoll, HTTP/1.1 on loopback, and no more of it than the proxies between them use. REQUESTS is a
- * file of whole requests, each behind its length and a newline; they are sent in turn. RATE is requests a second, whose
+ * file of whole requests, each behind its length and a newline; they are sent in turn, each time with other letters in
+ * place of MARK, for a proxy may remember what it made of a text. RATE is requests a second, whose
  * times count from the moment at which they are due, whether the proxy keeps up or not; 0 sends the next one when the
  * last is answered. The client prints one JSON object.
  */
@@ -179,7 +180,8 @@ static void serve(int port) {
 
 /* client ---------------------------------------------------------------------------------------------------------- */
 
-static struct { char *text; size_t length; } *requests;
+static const char MARK[] = "QQQQQQQQ";
+static struct { char *text, *mark; size_t length; } *requests;
 static size_t request_count, turn, sent, failed, answered;
 static uint32_t *totals, *firsts; /* us */
 static struct connection *idle;
@@ -194,10 +196,20 @@ static void read_requests(const char *path) {
         requests = realloc(requests, (request_count + 1) * sizeof *requests);
         requests[request_count].text = malloc(length);
         requests[request_count].length = length;
-        if (fread(requests[request_count++].text, 1, length, file) != length) die("request");
+        if (fread(requests[request_count].text, 1, length, file) != length) die("request");
+        requests[request_count].mark = memmem(requests[request_count].text, length, MARK, sizeof MARK - 1);
+        request_count++;
     }
     fclose(file);
     if (!request_count) { fprintf(stderr, "%s holds no request\n", path); exit(1); }
+}
+
+/* Eight letters that no other request has for a long time. */
+static void write_mark(char *mark) {
+    static uint32_t number;
+    if (!number) number = now() / 1000;
+    number++;
+    for (int index = 0; mark && index < 8; index++) mark[index] = 'a' + (number >> 4 * index & 15);
 }
 
 static struct connection *dial(void) {
@@ -217,6 +229,7 @@ static void ask(uint64_t due) {
     struct connection *connection = idle ? idle : dial();
     if (idle) idle = idle->next;
     size_t which = turn++ % request_count;
+    write_mark(requests[which].mark);
     connection->busy = 1;
     connection->have = connection->first = 0;
     connection->due = due;

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from agentfleet.cache import Cache
 from agentfleet.decider.families import Families, Parts
 from agentfleet.metrics import Metrics
-from agentfleet.monitor.fleet import WRONG, FleetView
+from agentfleet.monitor.fleet import WRONG
 from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.metrics import ObservationsCollector
 from agentfleet.monitor.observations import Observations
@@ -69,7 +69,7 @@ def _metrics() -> set[str]:
     loop = cast(ScalingLoop, SimpleNamespace(watched=()))
     collectors = [
         Metrics().registry,
-        ObservationsCollector(Observations(), FleetView(Cache())),
+        ObservationsCollector(Observations(), Cache()),
         ScalingCollector(loop),
         Families(_idle_gateway(), loads={}),
     ]

@@ -29,7 +29,6 @@ from agentfleet.kubecluster import KubeCluster, connect
 from agentfleet.leader import LeaseGate, Terms
 from agentfleet.metrics import Metrics
 from agentfleet.monitor import samples_api
-from agentfleet.monitor.fleet import FleetView
 from agentfleet.monitor.gpus import Gpus
 from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.metrics import ObservationsCollector
@@ -183,7 +182,7 @@ class Operator:
         self._leading = False
         metrics.watch_cache((kind.name for kind in KINDS.values() if kind.watched), cache.count)
         metrics.registry.register(ScalingCollector(self._loop))
-        metrics.registry.register(ObservationsCollector(self._loop.observations, FleetView(cache)))
+        metrics.registry.register(ObservationsCollector(self._loop.observations, cache))
         self.routes = samples_api.routes(self._loop.observations, lambda: self._leading, self._learnt)
 
     def readiness(self) -> Readiness:

@@ -103,6 +103,23 @@ async def test_a_message_goes_through_the_gateway_as_its_caller(policy: Policy) 
     assert "x-agentroute-complexity" not in sent
 
 
+async def test_what_a_caller_says_of_its_request_goes_on_whole(policy: Policy) -> None:
+    """Of the sensitivity headers the highest counts, and what is no class is the highest: none may get lost."""
+    asked = replace(policy, complexity_header="x-hard")
+    with scripted.serving() as gateway:
+        async with serving(asked, gateway.address) as (client, _, _):
+            for said in (("Restricted", "Public"), ("Public", "S\u00e9cret"), ("Internal",)):
+                headers = [("X-Hard", "simple"), *(("X-AgentRoute-Sensitivity", each) for each in said)]
+                assert (await client.post("/chat", json={"message": "a"}, headers=headers)).status == 200
+            body = {"requests": [{"message": "a", "complexity": "complex"}]}
+            assert (await client.post("/v1/batch-chat", json=body, headers={"x-hard": "simple"})).status == 200
+            received = [dict(each["headers"]) for each in await _received(gateway.address)]
+    assert [each.get("x-agentroute-sensitivity") for each in received] == [
+        "Restricted,Public", "Public,S?cret", "Internal", None,
+    ]  # fmt: skip
+    assert [each["x-hard"] for each in received] == ["simple", "simple", "simple", "Complex"]
+
+
 async def _received(address: str) -> list[dict[str, Any]]:
     async with aiohttp.ClientSession() as session, session.get(f"http://{address}/requests") as answer:
         return list(await answer.json())

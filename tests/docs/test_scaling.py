@@ -16,7 +16,6 @@ from agentfleet.cache import Cache
 from agentfleet.cli import arguments
 from agentfleet.gpu import names
 from agentfleet.metrics import Metrics
-from agentfleet.monitor.fleet import FleetView
 from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.metrics import ObservationsCollector
 from agentfleet.monitor.observations import Observations
@@ -94,7 +93,7 @@ def _families(collector: Collector) -> set[str]:
 
 def test_metrics_of_the_loop_are_those_that_there_are() -> None:
     loop = cast(ScalingLoop, SimpleNamespace(watched=()))
-    known = _families(ScalingCollector(loop)) | _families(ObservationsCollector(Observations(), FleetView(Cache())))
+    known = _families(ScalingCollector(loop)) | _families(ObservationsCollector(Observations(), Cache()))
     known |= {name for name in _families(Metrics().registry) if name.startswith("agentfleet_scaling")}
     told = {f"agentfleet_{name}" for row in _rows(MONITORING, "metric `agentfleet_…`") for name in _words(row[0])}
     assert told == known

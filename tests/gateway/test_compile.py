@@ -1,5 +1,6 @@
 """AgentRoute → policy, layout and what the decider needs."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,17 @@ def test_the_least_route_has_its_defaults() -> None:
     assert (made.queue_max, made.queue_ms, made.deny_cloud_from) == (1000, 30_000, None)
     assert made.complexity_header is None
     assert Policy.from_json(made.to_json()) == made
+
+
+@pytest.mark.parametrize("model", ["a b", "m)\n  server evil 6.6.6.6:80", "a'b", "-m", "m" * 254, "", "m\n"])
+def test_what_is_no_model_id_gets_into_no_configuration(model: str) -> None:
+    asked = route(to("phi"))
+    found = resolved(asked, HELD)
+    phi = found.targets["phi"]
+    assert phi.endpoint is not None
+    hostile = replace(phi, endpoint=replace(phi.endpoint, model=model))
+    with pytest.raises(InvalidSpec, match="is no model id"):
+        compile_policy(asked, replace(found, targets={"phi": hostile}))
 
 
 def test_agents_have_ten_places_and_side_effects() -> None:

@@ -139,13 +139,25 @@ def test_the_share_of_escalation_is_kept(tmp_path: Path) -> None:
         assert [gateway.decide(BODY, headers)["reason"] for _ in range(2)] == ["Rule", "Escalated"]
 
 
-def test_slow_targets_escalate(tmp_path: Path) -> None:
-    pools = {"t0": pods(tmp_path), "t1": pods(tmp_path)}
+_TIMED = """\
+  http-response set-var(proc.latency_t0) int({milliseconds}000)
+  http-response set-var(proc.latency_at_t0) date(-{age})
+"""
+
+
+def test_slow_targets_escalate_until_nothing_is_known_of_them(tmp_path: Path) -> None:
+    slow, before = (_TIMED.format(milliseconds=80, age=age) for age in (0, 58))
+    pools = {"t0": slow + pods(tmp_path), "t1": pods(tmp_path)}
     policy = two(escalate=Escalate(("t1",), latency_ms=40))
     with running(tmp_path, policy, pools=pools, more=_POD.format(folder=tmp_path)) as gateway:
         assert reason(gateway)[0] == "Rule"
         gateway.post("/v1/chat/completions", BODY, HEADERS)
-        until(lambda: reason(gateway)[0] == "Escalated", "the mean of 80 ms is seen within a second")
+        assert reason(gateway)[0] == "Escalated"
+    pools["t0"] = before + pods(tmp_path)
+    with running(tmp_path, policy, pools=pools, more=_POD.format(folder=tmp_path)) as gateway:
+        gateway.post("/v1/chat/completions", BODY, HEADERS)
+        assert reason(gateway)[0] == "Escalated"
+        until(lambda: reason(gateway)[0] == "Rule", "after a minute without an answer it is tried again")
 
 
 def _first_targets(folder: Path, strategy: Strategy, count: int) -> list[str]:

@@ -9,7 +9,7 @@ from e2e.support import haproxy
 from tests.gateway.lua.gateway import BUFFER, Answer, Gateway, running
 
 HEADERS = {"x-test-endpoint": "chat/completions"}
-POLICY = Policy("team", "r", ("auto",), (Target("t0", "small", "ModelServer", "small-1", ("model/small", "t0")),))
+POLICY = Policy("team", "r", ("auto",), (Target("t0", "small", "ModelServer", "t0", ("model/small", "t0")),))
 
 
 @pytest.fixture(scope="module", params=["3.2", "3.4"])

@@ -38,6 +38,10 @@ def expected(body: bytes, endpoint: Endpoint, headers: dict[str, str]) -> dict[s
         "tools": str(int(request.tools)),
         "vision": str(int(request.vision)),
         "last": request.last,
+        "turns": str(request.turns),
+        "seed": request.first,
+        "second": request.second,
+        "who": request.who,
         "conversation": str(request.conversation),
         "prefix_hash": str(request.prefix),
     }
@@ -128,6 +132,14 @@ def test_long_bodies_of_small_things(gateway: Gateway, many: bytes) -> None:
         (b'{"a":{"model":"auto"}}', "no_model"),
         (b'{"model":"a","model":"a"}', "duplicate_model"),
         (b'{"model":"a","\\u006dodel":"b"}', "duplicate_model"),
+        (b'{"model":"a","MODEL":"b"}', "duplicate_model"),
+        (b'{"Model":"a"}', "duplicate_model"),
+        (b'{"model":"a","x":{"Model":"b"},"Modem":"c","models":[]}', ""),
+        (b'{"model":"' + b"a" * 253 + b'"}', ""),
+        (b'{"model":"' + b"a" * 254 + b'"}', "no_model"),
+        (b'{"model":"' + "é".encode() * 127 + b'"}', "no_model"),
+        (b'{"model":"' + b"a" * 100_000 + b'"}', "no_model"),
+        (b'{"model":"' + b"\\u0061" * 254 + b'"}', "no_model"),
         (b'{"model":"a"} {"model":"b"}', "invalid_json"),
         (b'{"model":"a",}', "invalid_json"),
         (b'{"model":"a" "b":1}', "invalid_json"),
@@ -145,6 +157,29 @@ def test_a_header_names_the_model(gateway: Gateway) -> None:
     assert (found["model"], found["problem"]) == (b"given", "")
     assert check(gateway, b'{"model":"auto"}', x_gateway_model_name="given")["model"] == b"given"
     assert check(gateway, b'{"model":"a","model":"b"}', x_gateway_model_name="given")["problem"] == "duplicate_model"
+
+
+def test_long_model_ids_are_nobodys(gateway: Gateway) -> None:
+    """They would fill the audit line."""
+    for body in (b'{"model":"auto"}', b'{"messages":[]}'):
+        found = check(gateway, body, x_gateway_model_name="x" * 254)
+        assert (found["model"], found["problem"]) == (b"", "no_model")
+    assert check(gateway, b'{"model":"auto"}', x_gateway_model_name="x" * 253)["model"] == b"x" * 253
+    twice = b'{"model":"a","model":"' + b"x" * 254 + b'"}'
+    assert gateway.scan(twice)["model"] == b""
+
+
+def test_turns_and_who_asks(gateway: Gateway) -> None:
+    begin = b'{"model":"auto","messages":[' + USER + b'"one"}'
+    second = b',{"role":"assistant","content":"x"},' + USER + b'"t\\u0077o"},' + USER + b'""}]'
+    found = check(gateway, begin + second + b',"user":"\\u006bim","prompt_cache_key":"k"}')
+    assert (found["turns"], found["seed"], found["second"], found["who"]) == ("3", b"one", b"two", b"kim|k")
+    assert check(gateway, begin + b'],"user":"a","user":7}')["who"] == b""
+    assert check(gateway, begin + b'],"prompt_cache_key":"k"}')["who"] == b"|k"
+    assert check(gateway, begin + b'],"user":"' + b"\\u00e9" * 300 + b'"}')["who"] == "é".encode() * 128 + b"|"
+    assert check(gateway, begin + b'],"messages":[]}')["turns"] == "0"
+    conversations = {check(gateway, begin + b'],"user":"%d"}' % who)["conversation"] for who in range(3)}
+    assert len(conversations) == 3
 
 
 def test_conversations(gateway: Gateway) -> None:

@@ -69,6 +69,32 @@ def test_tiers_follow_complexity(complexity: Any, first: str) -> None:
     assert (decision.reason, _names(decision)[0]) == ("Tier", first)
 
 
+@pytest.mark.parametrize(
+    ("said", "sensitivity"),
+    [
+        ("internal", "Internal"),
+        ("CONFIDENTIAL", "Confidential"),
+        ("Restricted, Public", "Restricted"),
+        ("Public,\tRestricted ", "Restricted"),
+        ("Internal,,", "Internal"),
+        ("", "Public"),
+        ("Secret", "Restricted"),
+        ("Public, Pubic", "Restricted"),
+    ],
+)
+def test_the_highest_class_that_a_client_says_counts(said: str, sensitivity: str) -> None:
+    decision = _decide(request=replace(AUTO, headers={"x-agentroute-sensitivity": said}))
+    assert decision.sensitivity == sensitivity
+
+
+def test_what_cannot_be_sent_again_is_tried_once() -> None:
+    policy = _with(_rule(CAPABLE, fallback=("t1",)))
+    assert _names(_decide(policy)) == ["capable", "balanced"]
+    for request in (replace(AUTO, large=True), replace(AUTO, readable=False)):
+        decision = _decide(policy, request)
+        assert (_names(decision), decision.retries) == (["capable"], ())
+
+
 def test_a_full_tier_spills_to_the_least_loaded_with_room() -> None:
     decision = _decide(balanced=Load(1, active=10), light=Load(1, active=5), capable=Load(1, active=2))
     assert (decision.reason, _names(decision)[0]) == ("Spill", "cloud")

@@ -80,8 +80,16 @@ def test_conversations() -> None:
     assert first.conversation == request(body(messages=[user("hi"), user("more")]), caller="kim").conversation
     assert first.conversation != request(body(messages=[user("hi")]), caller="lee").conversation
     assert first.conversation != request(body(messages=[user("hi")], model="other"), caller="kim").conversation
+    assert first.conversation != request(body(messages=[user("hi")], user="a"), caller="kim").conversation
+    assert first.conversation != request(body(messages=[user("hi")], prompt_cache_key="a"), caller="kim").conversation
     named = request(body(messages=[user("hi")]), caller="kim", x_session_id="1")
     assert named.conversation == request(body(messages=[user("else")]), caller="kim", x_session_id="1").conversation
+
+
+def test_turns() -> None:
+    found = request(body(messages=[user("a"), {"role": "assistant", "content": "x"}, user("b" * 300), user("c")]))
+    assert (found.turns, found.first, found.second, found.last) == (3, b"a", b"b" * 256, b"c")
+    assert request(body(messages=[])).turns == 0
 
 
 def test_prefixes_are_of_all_messages() -> None:
@@ -108,7 +116,10 @@ def test_bodies_over_the_buffer() -> None:
         (b'{"model":"\xff"}', "invalid_utf8", "UTF-8"),
         (b"[]", "not_an_object", "object"),
         (b'{"model":"a","mod\\u0065l":"b"}', "duplicate_model", "more than once"),
+        (b'{"model":"a","MODEL":"b"}', "duplicate_model", "another case"),
+        (b'{"Model":"a"}', "duplicate_model", "another case"),
         (b'{"model":""}', "no_model", "'model'"),
+        (b'{"model":"' + b"a" * 254 + b'"}', "no_model", "1 to 253 bytes"),
     ],
 )
 def test_refusals(raw: bytes, problem: str, message: str) -> None:

@@ -283,6 +283,13 @@ def test_an_inference_pool_lists_pods_that_serve() -> None:
     assert made["spec"] == {
         "selector": {"matchLabels": {"agentfleet.dev/modelserver": "phi", "agentfleet.dev/serving": "true"}},
         "targetPorts": [{"number": 8080}],
+        "endpointPickerRef": {
+            "group": "",
+            "kind": "Service",
+            "name": "phi-model-epp",
+            "port": {"number": 9002},
+            "failureMode": "FailOpen",
+        },
     }
     outside = manifest()
     outside["spec"] = {"engine": "External", "external": {"url": "https://x.example.com/v1"}}

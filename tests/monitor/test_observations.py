@@ -206,7 +206,7 @@ def _page(collector: ObservationsCollector) -> list[str]:
 
 def test_metrics_are_of_what_there_is() -> None:
     cache, observations = Cache(), Observations()
-    collector = ObservationsCollector(observations, FleetView(cache))
+    collector = ObservationsCollector(observations, cache)
     assert _page(collector) == []
     cache.observe(_server("llama", 1, Ready=("True", "Serving")))
     cache.observe(_server("phi", 2, Ready=("False", "EngineDied")))
@@ -217,6 +217,12 @@ def test_metrics_are_of_what_there_is() -> None:
     assert "agentfleet_fleet_healthy_percent 50.0" in page
     problem = 'agentfleet_modelserver_problem{condition="Ready",name="phi",namespace="team",reason="EngineDied"} 1.0'
     assert problem in page
+    refs = ("False", "TargetNotFound")
+    cache.observe(_server("front", 9, Ready=("True", "Serving"), ResolvedRefs=refs) | {"kind": "AgentRoute"})
+    problems = [line for line in _page(collector) if "agentroute_problem" in line]
+    labels = 'condition="ResolvedRefs",name="front",namespace="team",reason="TargetNotFound"'
+    assert problems == [f"agentfleet_agentroute_problem{{{labels}}} 1.0"]
+    assert "agentfleet_fleet_healthy_percent 50.0" in _page(collector)
     exceeded = 'agentfleet_threshold_exceeded{name="llama",namespace="team",severity="warning",type="latency"} 1.0'
     assert exceeded in page
     assert 'agentfleet_report_latency_seconds{name="llama",namespace="team",statistic="mean"} 4.0' in page

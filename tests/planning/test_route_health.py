@@ -33,7 +33,9 @@ def test_from_nothing_to_serving() -> None:
     assert (fleet.status.revision, fleet.status.observed_generation) == (plan.revision, 1)
     (target,) = fleet.status.targets
     assert (target.name, target.ready, target.reason, target.location) == ("phi", True, "Serving", "Cluster")
-    assert (target.model, target.message) == ("phi", None)
+    assert (target.model, target.message, target.site) == ("phi", None, None)
+    fleet.step(route(to("phi", site="berlin")))
+    assert fleet.status.targets[0].site == "berlin"
 
 
 def test_a_change_rolls_while_it_serves() -> None:
@@ -94,7 +96,7 @@ def test_targets_that_are_all_down_leave_it_not_ready() -> None:
     fleet.step(route())
     assert fleet.condition("Ready") == ("False", "TargetNotReady")
     assert fleet.message("Ready") == "phi: it is not ready: EngineDied."
-    fleet.held.server(ready="ScaledToZero")
+    fleet.held.server(ready="ScaledToZero", scaling={"mode": "Apply", "minReplicas": 0, "maxReplicas": 2})
     fleet.step(route())
     assert fleet.condition("Ready") == ("True", "Serving")
 

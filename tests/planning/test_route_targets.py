@@ -42,9 +42,11 @@ def test_slots_are_enough_for_two_revisions_and_seldom_change() -> None:
 
 @pytest.mark.parametrize(("scaling", "asleep"), [({"mode": "Apply"}, True), ({}, False)])
 def test_only_who_is_scaled_to_zero_is_asleep(scaling: dict[str, Any], asleep: bool) -> None:
+    """No request starts what somebody's hand has stopped."""
     held = Held().server(ready="ScaledToZero", scaling={"minReplicas": 0, "maxReplicas": 2} | scaling)
     found = one(to("phi"), held)
-    assert (found.reason, found.ready) == ("ScaledToZero", True)
+    assert (found.reason, found.ready) == (("ScaledToZero", True) if asleep else ("NotReady", False))
+    assert ("scaled to zero by hand" in found.message) is not asleep
     assert found.usable is not None
     assert found.usable.scales_to_zero is asleep
 
@@ -92,12 +94,43 @@ def test_agents_are_not_installed_or_found() -> None:
         ({"modelServerRef": {"name": "far"}}, "Cloud"),
         ({"external": {"url": "https://api.example.com/v1"}}, "Cloud"),
         ({"external": {"url": "http://10.0.0.9/v1", "location": "Edge"}}, "Edge"),
+        ({"routeRef": {"name": "inner"}}, "Cluster"),
+        ({"routeRef": {"name": "outer"}}, "Cloud"),
+        ({"routeRef": {"name": "gone"}}, "Cloud"),
     ],
 )
 def test_an_agent_is_where_its_model_is(model: dict[str, Any], expected: str) -> None:
-    held = Held().server().server("far", engine="External", external={"url": "https://api.example.com/v1"})
+    held = _routes(Held().server().server("far", engine="External", external={"url": "https://api.example.com/v1"}))
     found = one({"name": "helper", "agentRef": {"name": "helper"}}, held.agent("helper", model), auth=AUTH)
     assert found.location == expected
+
+
+def _routes(held: Held) -> Held:
+    """inner ─▶ phi and local, which lead to each other; outer ─▶ inner, and an Agent of `far`."""
+    held.agent("hands-on", {"modelServerRef": {"name": "far"}})
+    held.add(route_manifest(to("phi"), _at("local"), name="inner"))
+    held.add(route_manifest(_at("inner"), {"name": "b", "agentRef": {"name": "hands-on"}}, name="outer"))
+    held.add(route_manifest(to("phi"), _at("inner"), name="local"))
+    return held
+
+
+def _at(name: str, **fields: str) -> dict[str, Any]:
+    return {"name": name, "external": {"url": f"http://{name}-route/v1", "model": "auto", **fields}}
+
+
+def test_what_leads_to_a_cloud_by_another_route_is_a_cloud() -> None:
+    """The other route does not know the class that this one has found."""
+    held = _routes(Held().server().server("far", engine="External", external={"url": "https://api.example.com/v1"}))
+    held.server("over", engine="External", external={"url": "http://outer-route/v1", "model": "m"})
+    assert one(_at("outer", location="Cluster"), held, auth=AUTH).location == "Cloud"
+    assert one(to("over", location="Edge"), held, auth=AUTH).location == "Cloud"
+    assert one(_at("local"), held, auth=AUTH).location == "Cluster"
+    assert one(_at("elsewhere"), held, auth=AUTH).location == "Cloud"
+    agent = {"name": "helper", "agentRef": {"name": "helper"}, "location": "Cluster"}
+    outside = {"external": {"url": "https://api.example.com/v1", "location": "Cloud"}}
+    for model in ({"routeRef": {"name": "outer"}}, outside):
+        assert one(agent, held.agent("helper", model), auth=AUTH).location == "Cloud"
+    assert one(agent, held.agent("helper", {"external": {"url": outside["external"]["url"]}})).location == "Cluster"
 
 
 @pytest.mark.parametrize(
@@ -196,13 +229,13 @@ def test_keys_of_another_namespace_cannot_be_mounted() -> None:
     assert found["own"].usable.credentials.secret == "key"
 
 
-def test_models_that_endpoints_tell_are_taken() -> None:
+def test_models_that_endpoints_tell_are_nobodys_choice() -> None:
+    """Their order would choose one, and their names would get into haproxy.cfg."""
     held = Held().server("far", engine="External", external={"url": "https://api.example.com/v1", "location": "Edge"})
-    assert one(to("far"), held).reason == "NotReady"
     held.objects[Key("ModelServer", "demo", "far")]["status"]["models"] = [{"name": "m1", "state": "Ready"}]
-    found = one(to("far"), held).usable
-    assert found is not None
-    assert found.model == "m1"
+    found = one(to("far"), held)
+    assert (found.reason, found.usable) == ("NotReady", None)
+    assert "Name it in external.model of ModelServer far." in found.message
 
 
 @pytest.mark.parametrize(

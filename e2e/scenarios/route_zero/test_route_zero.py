@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from e2e.scenarios.kube import Refused, path_of
+from e2e.scenarios.kube import Manifest, Refused, path_of
 from e2e.scenarios.replicas import decision
 from e2e.scenarios.routes import Answer, Ask, Route, condition, demand, route, status, wait_ready
-from e2e.scenarios.scenario import Scenario
+from e2e.scenarios.scenario import OWNED, Scenario
 
 NAME = "sleeper"
 CALLERS = 500
@@ -49,9 +49,15 @@ def night(scenario: Scenario) -> Iterator[Route]:
 @pytest.fixture(scope="module")
 def asleep(scenario: Scenario, night: Route) -> Route:
     """The route, before a server without pods."""
-    scenario.until(lambda: len(scenario.children("Pod", NAME)) == 0, "nobody asks, so nobody serves", timeout=120)
+    # A pod on its way out still answers, while there is no other.
+    scenario.until(lambda: not _pods(scenario), "nobody asks, so nobody serves", timeout=120)
     scenario.until(lambda: _states(night) == {"asleep"}, "both gateways know", timeout=20)
     return night
+
+
+def _pods(scenario: Scenario) -> list[Manifest]:
+    """All pods, those on their way out as well."""
+    return scenario.kube.list("Pod", scenario.namespace, labels=f"{OWNED}={NAME}")
 
 
 def _states(night: Route) -> set[str]:

@@ -9,6 +9,7 @@ the operator and of the gateways.
 
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from agentfleet.cli import explain_audit, explain_source, explain_text
@@ -56,15 +57,20 @@ async def offline(arguments: Namespace) -> int:
 def _explain(arguments: Namespace, source: Source) -> int:
     source = with_loads(source, {name: Load(*numbers) for name, numbers in arguments.loads})
     caller = Caller(arguments.as_caller, arguments.groups, arguments.privacy_mode)
-    read = reading(
-        source, arguments.endpoint, dict(arguments.headers), _bytes(arguments.request), caller, arguments.intent
-    )
+    headers = _headers(arguments.headers, source.policy.sensitivity_header)
+    read = reading(source, arguments.endpoint, headers, _bytes(arguments.request), caller, arguments.intent)
     found = explain(source.policy, read.request, source.loads)
     title = f"{source.title}, {arguments.request} to /v1/{arguments.endpoint}"
     answer(arguments.output, explain_text.text(title, source, read, found), explain_text.data(source, read, found))
     for line in explain_text.remarks(source, read):
         remark(line)
     return 0
+
+
+def _headers(pairs: Sequence[tuple[str, str]], sensitivity_header: str) -> dict[str, str]:
+    """As types.Request has them: the last of each name, but of the sensitivity header all."""
+    said = [value for name, value in pairs if name == sensitivity_header]
+    return {**dict(pairs), **({sensitivity_header: ",".join(said)} if said else {})}
 
 
 async def _replay(arguments: Namespace, api: Api) -> int:

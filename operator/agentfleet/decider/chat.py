@@ -21,6 +21,8 @@ WORKERS = 64
 MINUTE = 60.0
 
 _DECISION = "x-agentroute-decision"
+_COMPLEXITY = "x-agentroute-complexity"
+"""HAProxy takes it from its own pod, whatever classifies the requests of others."""
 _TARGET = re.compile(r"(?:^|;)\s*target=([^;\s]+)")
 _ALWAYS_FORWARDED = ("authorization", "x-agentfleet-identity", "x-session-id", "x-agentroute-tier")
 
@@ -140,20 +142,28 @@ class Chat:
             return Answer(answer.status, agent, error=message, code=code, retry_after=answer.headers.get("Retry-After"))
 
     def _headers(self, question: Question, headers: Mapping[str, str]) -> dict[str, str]:
-        # What is not ASCII means nothing to the route, and cannot be sent again.
-        wanted = ((name, value) for name, value in headers.items() if name.lower() in self._forwarded)
-        kept = {name: value for name, value in wanted if value.isascii()}
-        kept[self._policy.priority_header] = question.priority
+        policy, kept = self._policy, dict[str, str]()
+        for name, value in ((name.lower(), value) for name, value in headers.items()):
+            if name == policy.sensitivity_header:
+                # Each of them counts, and so does what is no class: nothing of it may get lost on the way.
+                said = value.encode("ascii", errors="replace").decode()
+                kept[name] = f"{kept[name]},{said}" if name in kept else said
+            elif name in self._forwarded and value.isascii():  # else it means nothing to the route
+                kept[name] = value
+        kept[policy.priority_header] = question.priority
         if question.complexity:
-            kept["x-agentroute-complexity"] = question.complexity.capitalize()
+            for name in filter(None, (_COMPLEXITY, policy.complexity_header)):
+                kept[name] = question.complexity.capitalize()
         return kept
 
 
 def _forwarded(policy: Policy) -> set[str]:
     """Headers, in lower case, that may decide what happens to a message."""
     matched = {header.name for rule in policy.rules for header in rule.match.headers}
-    own = {policy.priority_header, "x-agentroute-complexity"}
-    return (matched | {*_ALWAYS_FORWARDED, policy.sensitivity_header, *filter(None, [policy.complexity_header])}) - own
+    return (matched | {*_ALWAYS_FORWARDED, *filter(None, [policy.complexity_header])}) - {
+        policy.priority_header,
+        _COMPLEXITY,
+    }
 
 
 def _completion(text: str, agent: str) -> Answer:

@@ -1,6 +1,7 @@
 """What HAProxy's `show stat` says about each target. Pure.
 
-A target has the backend pool_ID (its pods) and hold_ID (requests that wait for its first pod).
+A target has the backends pool_ID (its pods), hold_ID (requests that wait for its first pod), which the pool's server
+`gate` leads to when its last pod goes, and ready_ID (the pods once more, to be counted without that gate).
 """
 
 import csv
@@ -12,6 +13,7 @@ COMMAND = "show info;show stat -1 6 -1\n"
 """6: backends and servers."""
 _STARTED = "Start_time_sec: "
 _TABLE = "# pxname,"
+_GATE = "gate"
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ def load(reading: Reading, target: str) -> TargetLoad:
     """The load of the target with that id."""
     pool = reading.backends.get(f"pool_{target}", Backend())
     hold = reading.backends.get(f"hold_{target}", Backend())
+    ready = reading.backends.get(f"ready_{target}", pool).ready
     # While no pod is ready the gate's server only knocks at a door that nobody opens: all that it has waits.
-    knocking = hold.in_flight if not pool.ready else 0
+    knocking = hold.in_flight if not ready else 0
     return TargetLoad(
-        ready=pool.ready,
+        ready=ready,
         waiting=pool.waiting + hold.waiting + knocking,
         in_flight=pool.in_flight + hold.in_flight - knocking,
     )
@@ -79,13 +82,18 @@ def requests(reading: Reading, target: str) -> int:
 
 
 def _backend(rows: list[dict[str, str]]) -> Backend:
-    """HAProxy writes servers first, then the backend itself; a backend's sessions include those that wait."""
+    """HAProxy writes servers first, then the backend itself; a backend's sessions include those that wait, and those at
+    the gate, which are counted where it leads to."""
     whole = rows[-1]
-    waiting = sum(_number(row["qcur"]) for row in rows)
+    gates = [row for row in rows if row["svname"] == _GATE]
+    waiting, sessions, requests = (
+        sum(_number(row[column]) for row in counted) - sum(_number(gate[column]) for gate in gates)
+        for column, counted in (("qcur", rows), ("scur", [whole]), ("stot", [whole]))
+    )
     return Backend(
-        requests=_number(whole["stot"]),
+        requests=max(0, requests),
         waiting=waiting,
-        in_flight=max(0, _number(whole["scur"]) - waiting),
+        in_flight=max(0, sessions - waiting),
         ready=_number(whole["act"]) or _number(whole["bck"]),
     )
 

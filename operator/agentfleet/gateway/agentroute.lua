@@ -2,19 +2,22 @@
 -- `rewrite`. haproxy.py renders the configuration that calls them; this file only carries between its variables, txn.*,
 -- and the pure parts: agentroute_scan.lua reads requests, agentroute_policy.lua decides.
 --
---   lua-load-per-thread agentroute.lua ROUTE.JSON BUFFER [trial]
+--   lua-load-per-thread agentroute.lua ROUTE.JSON BUFFER [AGAIN|trial]
 --
--- BUFFER is tune.bufsize. With `trial` the header x-agentroute-trial may say what only a gateway knows, such as loads:
+-- BUFFER holds what is read of a request; AGAIN is the most bytes of a body that can be sent twice, all that is read
+-- where it is not said. With `trial` the header x-agentroute-trial may say what only a gateway knows, such as loads:
 -- so tests compare decisions with policy.py's. A gateway never has it.
 
 local load = require("agentroute_load")
 local policy = require("agentroute_policy")
+local rewrite = require("agentroute_rewrite")
 local scan = require("agentroute_scan")
-require("agentroute_rewrite")
 
 local arguments = { ... }
 local route = require("agentroute_route").load(arguments[1])
+rewrite.know(route)
 local buffer = tonumber(arguments[2]) or 262144
+local again = tonumber(arguments[3]) or buffer
 local decode = arguments[3] == "trial" and require("agentroute_json").decode
 
 -- Nearly all that a request leaves behind is garbage at once: what this mode of the collector is made for.
@@ -68,13 +71,10 @@ end
 
 core.register_action("scan", { "http-req" }, function(txn)
   local found, size, readable = read(txn)
-  local given = txn.f:req_fhdr("x-gateway-model-name")
-  if given and given ~= "" then
-    found.model = given
-    found.problem = found.problem ~= "no_model" and found.problem or nil
-  end
+  scan.name(found, txn.f:req_fhdr("x-gateway-model-name"))
   found.tokens = (size + 3) // 4
   found.unread = not readable or nil
+  found.large = readable and size > again
   txn:set_priv(found)
   txn:set_var("txn.readable", number(readable))
   txn:set_var("txn.tokens", found.tokens)
@@ -86,8 +86,11 @@ core.register_action("scan", { "http-req" }, function(txn)
   if found.model_at then
     txn:set_var("txn.model_at", found.model_at)
   end
+  txn:set_var("txn.turns", found.turns or 0)
   set(txn, "txn.last", found.last)
   set(txn, "txn.seed", found.first)
+  set(txn, "txn.second", found.second)
+  set(txn, "txn.who", found.who)
   if route.by_prefix then
     set(txn, "txn.prefix", scan.prefix(found))
   end
@@ -97,7 +100,7 @@ end)
 -- ask ---------------------------------------------------------------------------------------------------------------
 
 -- The decider gets the last text alone. Whatever goes wrong leaves the variables unset: then defaults count, and no
--- request waits longer than `ms`.
+-- request waits longer than `ms`. txn.told says that it has answered, be it that it does not know.
 core.register_action("ask", { "http-req" }, function(txn, url, ms, want)
   local last = txn:get_var("txn.last")
   if not last then
@@ -112,6 +115,7 @@ core.register_action("ask", { "http-req" }, function(txn, url, ms, want)
   if not answer or answer.status ~= 200 then
     return
   end
+  txn:set_var("txn.told", 1)
   local intent, complexity = answer.headers["x-intent"], answer.headers["x-complexity"]
   set(txn, "txn.intent", intent and intent[0])
   set(txn, "txn.cplx", complexity and complexity[0])
@@ -125,6 +129,14 @@ Request.__index = Request
 
 function Request:header(name)
   return self.txn.f:req_fhdr(name)
+end
+
+function Request:values(name)
+  local values, fetch = {}, self.txn.f
+  for index = 1, fetch:req_fhdr_cnt(name) do
+    values[index] = fetch:req_fhdr(name, index)
+  end
+  return values
 end
 
 function Request:groups()
@@ -165,6 +177,7 @@ local function request_of(txn)
     txn = txn,
     model = found.model or "",
     readable = not found.unread,
+    large = found.large,
     tools = found.tools,
     vision = found.vision,
     prompt_tokens = found.tokens or 0,
@@ -191,11 +204,12 @@ local function spelled(decision)
 end
 
 -- The text of x-agentroute-decision. Nothing in it is a client's own text: these are names that the contract allows.
-local function described(decision, names, readable)
+local function described(decision, names, request)
   local first = decision.plan[1]
+  local body = not request.readable and "unread" or request.large and "large" or "whole"
   return "rule=" .. decision.rule .. "; target=" .. (first and first.name or "") .. "; plan=" .. names
     .. "; reason=" .. decision.reason .. "; intent=" .. decision.intent .. "; complexity=" .. decision.complexity
-    .. "; sensitivity=" .. decision.sensitivity .. "; body=" .. (readable and "whole" or "unread") .. "; attempt=1"
+    .. "; sensitivity=" .. decision.sensitivity .. "; body=" .. body .. "; attempt=1"
 end
 
 -- What chooses the pod among a target's: requests with the same key go to the same one.
@@ -244,7 +258,7 @@ core.register_action("route", { "http-req" }, function(txn)
   if route.is_hashed then
     txn:set_var("txn.key", tostring(key_of(decision, request)))
   end
-  txn:set_var("txn.decision", described(decision, names, request.readable))
+  txn:set_var("txn.decision", described(decision, names, request))
   txn:set_var("txn.d_intent", decision.intent)
   txn:set_var("txn.d_cplx", decision.complexity)
   txn:set_var("txn.d_sens", decision.sensitivity)

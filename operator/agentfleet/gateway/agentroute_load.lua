@@ -4,6 +4,7 @@
 local load = {}
 
 local SECONDS = 60
+local LATENCY_SECONDS = 60
 
 -- Requests at a target wait and run in up to three backends: its pods, the gateway that owns its count, and the gate at
 -- which they are held while it has no pods. Names of those that the configuration has.
@@ -12,19 +13,22 @@ local function find_backends(target)
     return core.backends[name] and name or nil
   end
   target.pool = "pool_" .. target.id
+  target.pods = existing("ready_" .. target.id) or target.pool
   target.owner, target.gate = existing("own_" .. target.id), existing("hold_" .. target.id)
 end
 
--- The mean time to the first byte over the last requests. HAProxy's statistics are costly, so they are kept a second.
-local function latency_ms(target)
-  local now = os.time()
-  if target.latency_at ~= now then
-    target.latency_at, target.latency_ms = now, core.backends[target.pool]:get_stats().rtime or 0
+-- The mean time to the first byte, as haproxy.cfg keeps it in microseconds. Unknown where nothing was answered lately:
+-- a target that was slow is tried again.
+local function latency_ms(txn, target)
+  local at = txn:get_var("proc.latency_at_" .. target.id)
+  if not at or os.time() - at >= LATENCY_SECONDS then
+    return 0
   end
-  return target.latency_ms
+  return (txn:get_var("proc.latency_" .. target.id) or 0) // 1000
 end
 
-local function current(fetch, target, with_latency)
+local function current(txn, target, with_latency)
+  local fetch = txn.f
   if not target.pool then
     find_backends(target)
   end
@@ -41,23 +45,23 @@ local function current(fetch, target, with_latency)
     active, waiting = active + held, waiting + held
   end
   return {
-    ready = fetch:nbsrv(pool),
+    ready = fetch:nbsrv(target.pods),
     active = active,
     waiting = waiting,
-    latency_ms = with_latency and latency_ms(target) or 0,
+    latency_ms = with_latency and latency_ms(txn, target) or 0,
   }
 end
 
 local Loads = {}
 function Loads.__index(self, id)
-  local value = current(self.fetch, self.route.by_id[id], self.route.escalates_by_latency)
+  local value = current(self.txn, self.route.by_id[id], self.route.escalates_by_latency)
   self[id] = value -- one decision sees one number, however often it asks
   return value
 end
 
 -- The loads for one decision, by the targets' ids: each is read when it is first asked for.
 function load.all(txn, route)
-  return setmetatable({ fetch = txn.f, route = route }, Loads)
+  return setmetatable({ txn = txn, route = route }, Loads)
 end
 
 -- Loads that are given, as { ready, active, waiting, latency_ms } by id.

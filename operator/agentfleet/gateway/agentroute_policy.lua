@@ -7,7 +7,7 @@
 local list = require("agentroute_list")
 local ordering = require("agentroute_ordering")
 
-local lower, sub = string.lower, string.sub
+local gmatch, lower, match, sub = string.gmatch, string.lower, string.match, string.sub
 local any, kept = list.any, list.kept
 local chosen, distinct, least_loaded = ordering.chosen, ordering.distinct, ordering.least_loaded
 
@@ -58,12 +58,26 @@ local function higher(class, other)
   return other and RANKS[other] > RANKS[class] and other or class
 end
 
+-- The highest class that a client says, and at least `class`. A word that is no class counts as the highest.
+local function raised(request, name, class)
+  if request:header(name) then
+    for _, value in ipairs(request:values(name)) do
+      for word in gmatch(value, "[^,]+") do
+        word = match(word, "^[ \t]*(.-)[ \t]*$")
+        if word ~= "" then
+          class = higher(class, CLASSES[lower(word)] or "Restricted")
+        end
+      end
+    end
+  end
+  return class
+end
+
 function policy.read(route, request)
   local said = route.complexity_header and request:header(route.complexity_header)
   local intent = route.intents[request.intent] and request.intent or route.default_intent or ""
-  local raised = request:header(route.sensitivity_header)
   local sensitivity = higher(route.default_sensitivity, request.sensitivity)
-  sensitivity = raised and higher(sensitivity, CLASSES[lower(raised)]) or sensitivity
+  sensitivity = raised(request, route.sensitivity_header, sensitivity)
   return {
     intent = intent,
     complexity = said and COMPLEXITIES[lower(said)] or request.complexity or route.default_complexity,
@@ -322,7 +336,7 @@ end
 
 function policy.retries(when, target, request, side_effects)
   local result = {}
-  if not request.readable then
+  if not request.readable or request.large then
     return result
   end
   if when.Saturated and target.capacity then

@@ -1,5 +1,5 @@
 -- The filter `rewrite` of the backends that send to pods and clouds: the request's top-level "model" becomes the id by
--- which the target knows its model, txn.send_model. A body over the buffer is changed too, where its model is in the
+-- which txn.target knows its model. A body over the buffer is changed too, where its model is in the
 -- part that is there when the headers leave; else it passes as it is.
 
 local scan = require("agentroute_scan")
@@ -8,6 +8,15 @@ local Rewrite = { id = "rewrite", flags = filter.FLT_CFG_FL_HTX }
 Rewrite.__index = Rewrite
 
 local REPLACED = { ['"'] = '\\"', ["\\"] = "\\\\" }
+
+local values = {} -- target's id → its model's id as JSON
+
+-- Takes the model ids of the route: they are texts of others, so they are not in haproxy.cfg.
+function Rewrite.know(route)
+  for _, target in ipairs(route.targets) do
+    values[target.id] = '"' .. string.gsub(target.model, '["\\]', REPLACED) .. '"'
+  end
+end
 
 function Rewrite:new()
   return setmetatable({}, Rewrite)
@@ -23,13 +32,12 @@ local function place(txn, body)
 end
 
 function Rewrite:http_headers(txn, message)
-  local id = not message:is_resp() and txn:get_var("txn.send_model")
-  if not id then
+  local value = not message:is_resp() and values[txn:get_var("txn.target") or ""]
+  if not value then
     return
   end
   local body = txn.f:req_body() or ""
   local from, to = place(txn, body)
-  local value = '"' .. string.gsub(id, '["\\]', REPLACED) .. '"'
   if not from or string.sub(body, from, to) == value then
     return
   end

@@ -3,7 +3,8 @@
 
 local json = require("agentroute_json")
 
-local byte, find, match, sub, characters = string.byte, string.find, string.match, string.sub, utf8.len
+local byte, find, lower, match, sub = string.byte, string.find, string.lower, string.match, string.sub
+local characters = utf8.len
 local after_array, after_object = json.after_array, json.after_object
 local after_space, after_value = json.after_space, json.after_value
 local string_end, unescaped, invalid = json.string_end, json.unescaped, json.invalid
@@ -11,8 +12,9 @@ local string_end, unescaped, invalid = json.string_end, json.unescaped, json.inv
 local scan = {}
 
 local QUOTE, BRACKET, T, BRACE, END_BRACE = 34, 91, 116, 123, 125
-local LAST_BYTES, SEED_BYTES, PREFIX_BYTES = 8192, 256, 512
+local LAST_BYTES, SEED_BYTES, PREFIX_BYTES, MODEL_BYTES = 8192, 256, 512, 253
 local RAW_PREFIX = 6 * PREFIX_BYTES + 12 -- an escape has up to six characters for each byte, and one may be cut in two
+local RAW_SEED = 6 * SEED_BYTES + 12
 local CONTROLS = {}
 for code = 0, 31 do
   CONTROLS[code + 1] = string.char(code)
@@ -34,8 +36,26 @@ end
 local function model(text, at, depth, walk)
   local raw, next = string_at(text, at, depth, walk)
   walk.models = walk.models + 1
-  walk.model = raw and unescaped(raw)
+  walk.model = raw and unescaped(raw, MODEL_BYTES + 1)
   walk.model_at = at << 32 | next - 1 -- where it begins and ends, for agentroute_rewrite.lua
+  return next
+end
+
+-- Servers written in Go take "Model" for "model".
+local function model_in_another_case(text, at, depth, walk)
+  walk.models = 2
+  return after_value(text, at, depth, walk)
+end
+
+local function user(text, at, depth, walk)
+  local next
+  walk.user, next = string_at(text, at, depth, walk)
+  return next
+end
+
+local function cache_key(text, at, depth, walk)
+  local next
+  walk.cache_key, next = string_at(text, at, depth, walk)
   return next
 end
 
@@ -59,7 +79,14 @@ end
 -- A message is whole. Texts stay as they are written: only the few that are asked for are unescaped, at the end.
 local function take(walk, by_user, text)
   if by_user then
-    walk.first = walk.first or text
+    if walk.turns < 2 then
+      if walk.turns == 0 then
+        walk.first = text
+      else
+        walk.second = text
+      end
+    end
+    walk.turns = walk.turns + 1
     walk.last = text
   end
   local prefix = walk.prefix
@@ -144,25 +171,39 @@ local function message(text, at, depth, walk)
 end
 
 local function conversation(text, at, depth, walk)
-  walk.first, walk.last, walk.prefix, walk.vision = nil, nil, nil, false -- of two the last one counts
+  walk.first, walk.second, walk.last, walk.turns = nil, nil, nil, 0 -- of two conversations the last one counts
+  walk.prefix, walk.vision = nil, false
   if byte(text, at) == BRACKET then
     return after_array(text, at + 1, depth + 1, walk, message)
   end
   return message(text, at, depth, walk)
 end
 
+-- Readers of the members of a request, the texts of which are in the member `key`.
+local function readers_of(key)
+  local readers = {
+    model = model, stream = stream, tools = tools, functions = tools, user = user, prompt_cache_key = cache_key,
+  }
+  if key then
+    readers[key] = conversation
+  end
+  return setmetatable(readers, {
+    __index = function(_, name) return #name == 5 and lower(name) == "model" and model_in_another_case or nil end,
+  })
+end
+
 local READERS = {} -- endpoint → readers of the members of a request
 for endpoint, key in pairs(CONVERSATIONS) do
-  READERS[endpoint] = { model = model, stream = stream, tools = tools, functions = tools, [key] = conversation }
+  READERS[endpoint] = readers_of(key)
 end
-local NO_CONVERSATION = { model = model, stream = stream, tools = tools, functions = tools }
+local NO_CONVERSATION = readers_of(nil)
 
--- All that a walk notes. It names every field, so that the table has its size from the start: sixteen, a power of two.
+-- All that a walk notes. It names every field, so that the table has its size from the start.
 local function new_walk(has_controls)
   return {
     has_controls = has_controls, problem = nil, models = 0, model = nil, model_at = nil, stream = false, tools = false,
-    vision = false, by_user = nil, text = nil, part = nil, first = nil, last = nil, prefix = nil, plain = nil,
-    tokens = nil,
+    vision = false, by_user = nil, text = nil, part = nil, first = nil, second = nil, last = nil, turns = 0,
+    prefix = nil, user = nil, cache_key = nil, who = nil, plain = nil, tokens = nil,
   }
 end
 
@@ -202,6 +243,9 @@ local function is_json(body, walk, readers)
 end
 
 local function problem(walk)
+  if walk.model and #walk.model > MODEL_BYTES then
+    walk.model = nil -- nobody's, and it has no place in a log
+  end
   if walk.models > 1 then
     return "duplicate_model"
   elseif not walk.model or walk.model == "" then
@@ -210,8 +254,23 @@ local function problem(walk)
   return nil
 end
 
--- Reads a body that is there whole. Returns problem (or nil), model, model_at, stream, tools, vision; first and last,
--- unescaped and cut; and plain: the body with its escapes resolved, nil where it has none.
+-- A text of which only the beginning counts.
+local function beginning(raw)
+  return raw and unescaped(sub(raw, 1, RAW_SEED), SEED_BYTES)
+end
+
+-- Whom an application asks for, as it says itself.
+local function who(walk)
+  if not walk.user and not walk.cache_key then
+    return nil
+  end
+  local said = (beginning(walk.user) or "") .. "|" .. (beginning(walk.cache_key) or "")
+  return said ~= "|" and said or nil
+end
+
+-- Reads a body that is there whole. Returns problem (or nil), model, model_at, stream, tools, vision; turns: how many
+-- messages are the user's; first, second and last of them, unescaped and cut; who; and plain: the body with its escapes
+-- resolved, nil where it has none.
 function scan.whole(body, endpoint)
   if not characters(body) then
     return { problem = "invalid_utf8" }
@@ -221,7 +280,7 @@ function scan.whole(body, endpoint)
     return { problem = "invalid_json" }
   end
   walk.problem = walk.problem or problem(walk)
-  walk.first = walk.first and unescaped(sub(walk.first, 1, 6 * SEED_BYTES + 12), SEED_BYTES)
+  walk.first, walk.second, walk.who = beginning(walk.first), beginning(walk.second), who(walk)
   walk.last = walk.last and unescaped(walk.last, LAST_BYTES)
   return walk
 end
@@ -229,6 +288,20 @@ end
 -- How all texts together begin, of what `whole` has found.
 function scan.prefix(walk)
   return walk.prefix and unescaped(walk.prefix, PREFIX_BYTES)
+end
+
+-- Takes the model id that a header names; it wins over the body's.
+function scan.name(walk, given)
+  if not given or given == "" then
+    return
+  elseif #given > MODEL_BYTES then
+    walk.model, walk.problem = nil, walk.problem or "no_model"
+    return
+  end
+  walk.model = given
+  if walk.problem == "no_model" then
+    walk.problem = nil
+  end
 end
 
 -- Reads the first part of a body that is not there whole: its model, as far as that has been seen.

@@ -1,6 +1,7 @@
 """haproxy.cfg, where to: the pods of each target, the gate before those that sleep, the way to the owner. Pure.
 
-pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue
+pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue; when the last pod goes, its queue moves to hold_<id>
+ready_<id>  the pods of the pool alone: the one place that tells how many are ready
 hold_<id>   the Service, by name: it refuses until there is a pod, and HAProxy tries three times a second
 own_<id>    the gateway that counts a target's requests for all
 """
@@ -26,6 +27,7 @@ def backends(policy: Policy, layout: Layout) -> list[str]:
     for target, backend in zip(policy.targets, layout.backends, strict=True):
         lines += _pool(policy, target, backend)
         if backend.service:
+            lines += _ready(backend)
             lines += _hold(policy, target, backend)
         lines += _own(policy, layout, backend)
     return [*lines, *_decider()]
@@ -123,7 +125,17 @@ def _servers(target: Target, backend: Backend, is_external: bool) -> list[str]:
         lines.append(f'server-template near {backend.slots} "{backend.near}:{backend.port}"')
         backup = " backup"
     lines.append(f"server-template pod {backend.slots} {backend.host}:{backend.port}{backup}")
-    return lines
+    return [*lines, f"server gate abns@gate_{backend.id} backup weight 1"] if backend.service else lines
+
+
+def _ready(backend: Backend) -> list[str]:
+    """Servers that follow the pods of the pool: there the gate is one of them."""
+    names = [("near", ""), ("pod", " backup")] if backend.near else [("pod", "")]
+    lines = ["option allbackups"] if backend.near else []
+    for name, backup in names:
+        for number in range(1, backend.slots + 1):
+            lines.append(f"server {name}{number} 127.0.0.1:1 track pool_{backend.id}/{name}{number}{backup}")
+    return section(f"backend ready_{backend.id}", lines)
 
 
 def _address(backend: Backend) -> str:
@@ -153,7 +165,8 @@ def _hold(policy: Policy, target: Target, backend: Backend) -> list[str]:
         f"server gate {backend.service}:{backend.service_port} maxconn {target.capacity or RAMP}"
         " init-addr none resolvers cluster resolve-prefer ipv4",
     ]
-    return section(f"backend hold_{target.id}", lines)
+    arrived = [f"bind abns@gate_{target.id}", "http-request set-var(txn.hop) int(1)", f"default_backend hold_{target.id}"]
+    return [*section(f"frontend gate_{target.id}", arrived), *section(f"backend hold_{target.id}", lines)]
 
 
 def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:

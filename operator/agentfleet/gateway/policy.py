@@ -77,9 +77,9 @@ def _read(policy: Policy, request: Request) -> _Read:
     said = request.headers.get(policy.complexity_header or "", "").capitalize()
     by_header = next((each for each in TIERS if each == said), None)
     intent = request.intent if request.intent in policy.intents else policy.default_intent
-    raised = request.headers.get(policy.sensitivity_header, "").capitalize()
+    raised = request.headers.get(policy.sensitivity_header, "").split(",")
     classes = [policy.default_sensitivity, request.sensitivity]
-    classes += [each for each in SENSITIVITIES if each == raised]
+    classes += [_class(word) for each in raised if (word := each.strip(" \t"))]
     if not request.readable:
         classes.append("Restricted")
     needs = [
@@ -94,6 +94,11 @@ def _read(policy: Policy, request: Request) -> _Read:
         max(classes, key=SENSITIVITIES.index),
         tuple(name for name, needed in needs if needed),
     )
+
+
+def _class(word: str) -> Sensitivity:
+    """What a client says of its request. A word that is no class means something: it counts as the highest."""
+    return next((each for each in SENSITIVITIES if each == word.capitalize()), "Restricted")
 
 
 def _refusal(status: int, reason: Reason, read: _Read) -> Decision:
@@ -276,6 +281,6 @@ def _waiting_place(
 def _retries(when: Sequence[Cause], target: Target, request: Request, side_effects: bool) -> tuple[Cause, ...]:
     """Causes after which the next of the plan is tried."""
     spill: list[Cause] = ["Saturated"] if "Saturated" in when and target.capacity is not None else []
-    if not request.readable:
+    if not request.readable or request.large:
         return ()
     return tuple(spill) if side_effects else (*spill, *(cause for cause in ANSWERED if cause in when))

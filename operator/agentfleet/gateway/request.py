@@ -25,6 +25,8 @@ BUFFER = 256 * 1024
 
 _LAST_BYTES = 8192
 _SEED_BYTES = 256
+_MODEL_BYTES = 253
+"""Of the longest model id of the contract. Longer ones are nobody's, and have no place in a log."""
 _PREFIX_BYTES = 512
 _MAX_DEPTH = 64
 _CONVERSATIONS: dict[Endpoint, str] = {
@@ -34,12 +36,13 @@ _CONVERSATIONS: dict[Endpoint, str] = {
     "responses": "input",
 }
 _PICTURES = ("image_url", "input_image")
+_WHO = ("user", "prompt_cache_key")
 _MESSAGES: dict[Problem, str] = {
     "invalid_utf8": "The request body is not valid UTF-8",
     "invalid_json": "The request body is not valid JSON",
     "not_an_object": "The request body must be a JSON object",
-    "duplicate_model": "The request body has the member 'model' more than once",
-    "no_model": "The request body must have the member 'model', a non-empty string",
+    "duplicate_model": "The request body has the member 'model' more than once, or in another case",
+    "no_model": f"The request body must have the member 'model', a string of 1 to {_MODEL_BYTES} bytes",
 }
 _BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 _STEPS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
@@ -132,41 +135,52 @@ def read(
     if not isinstance(document, _Object):
         return Refusal(document)
     models = [value for name, value in document.members if name == "model"]
-    if len(models) > 1:
-        return Refusal("duplicate_model")
+    if len(models) > 1 or any(name != "model" and name.lower() == "model" for name, _ in document.members):
+        return Refusal("duplicate_model")  # servers written in Go take "Model" for "model"
     in_body = _text(models[0]).decode() if models and isinstance(models[0], str) else ""
     model = headers.get(MODEL_HEADER) or in_body
-    if not model:
+    if not 0 < len(model.encode(errors="surrogateescape")) <= _MODEL_BYTES:
         return Refusal("no_model")
     request = Request(model, endpoint, readable=readable, prompt_tokens=-(-len(body) // 4), headers=dict(headers))
-    seed = b""
     if readable:
-        request, seed = _with_texts(request, document)
-    return replace(request, conversation=crc32(conversation_key(caller, model, seed, headers)))
+        request = _with_texts(request, document)
+    return replace(request, conversation=crc32(conversation_key(request, caller)))
 
 
-def _with_texts(request: Request, document: _Object) -> tuple[Request, bytes]:
-    """The request with what is said in it, and the seed of its conversation."""
+def _with_texts(request: Request, document: _Object) -> Request:
+    """The request with what is said in it."""
     said = _Conversation(None)
     for name, value in document.members:
         if name == _CONVERSATIONS[request.endpoint]:
             said = _Conversation(value)
     tools = [value for name, value in document.members if name in ("tools", "functions")]
-    texts = replace(
+    return replace(
         request,
         tools=any(isinstance(value, list) and value for value in tools),
         vision=said.vision,
         last=_text(said.by_user[-1])[:_LAST_BYTES] if said.by_user else b"",
         prefix=crc32(_text("\n".join(said.everything))[:_PREFIX_BYTES]),
+        first=_text(said.by_user[0])[:_SEED_BYTES] if said.by_user else b"",
+        second=_text(said.by_user[1])[:_SEED_BYTES] if len(said.by_user) > 1 else b"",
+        turns=len(said.by_user),
+        who=_who(document),
     )
-    return texts, _text(said.by_user[0])[:_SEED_BYTES] if said.by_user else b""
 
 
-def conversation_key(caller: str, model: str, seed: bytes, headers: Mapping[str, str]) -> bytes:
+def _who(document: _Object) -> bytes:
+    """Whom an application asks for, as it says itself."""
+    members = dict(document.members)
+    said = [_text(value)[:_SEED_BYTES] if isinstance(value := members.get(name), str) else b"" for name in _WHO]
+    return b"|".join(said) if any(said) else b""
+
+
+def conversation_key(request: Request, caller: str) -> bytes:
     """What requests of one conversation have in common: the session that the client names, else how it began."""
-    if session := headers.get(SESSION_HEADER):
+    if session := request.headers.get(SESSION_HEADER):
         return f"{caller}|s|{session}".encode(errors="surrogateescape")
-    return f"{caller}|{model}|".encode(errors="surrogateescape") + seed
+    return b"|".join(
+        (f"{caller}|{request.model}".encode(errors="surrogateescape"), request.first, request.who)
+    )
 
 
 def text(body: bytes) -> bytes:

@@ -193,6 +193,16 @@ class Request:
     """Bytes of the body by four, rounded up."""
     last: bytes = b""
     """Text of the last user message, at most 8,192 bytes."""
+    first: bytes = b""
+    """Text of the first one, at most 256 bytes."""
+    second: bytes = b""
+    """Text of the second one, at most 256 bytes: with the first it tells conversations apart that begin alike."""
+    turns: int = 0
+    """Messages of the user."""
+    who: bytes = b""
+    """`user` and `prompt_cache_key` of the body, where either is there."""
+    large: bool = False
+    """Read, but larger than what the gateway can send again."""
     complexity: Complexity | None = None
     """What the heuristic, a header or a model says; None where they are unsure."""
     sensitivity: Sensitivity = "Public"
@@ -204,9 +214,10 @@ class Request:
     privacy_mode: PrivacyMode = "Standard"
     """Of the calling agent, from its signed identity."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Names in lower case."""
+    """Names in lower case. Of one that comes several times the last value; of the sensitivity header all of them, joined
+    by commas."""
     conversation: int = 0
-    """Hash of the conversation, 32 bits: caller, model and the first user message, or x-session-id."""
+    """Hash of the conversation, 32 bits: caller, model, `first` and `who`; or caller and x-session-id."""
     prefix: int = 0
     """Hash of the first 512 bytes of all messages' text, 32 bits."""
     draw: int = 0

@@ -1,6 +1,7 @@
 """The InferencePool of a ModelServer: its pods, for Gateways with the Inference Extension. Pure.
 
-It names no endpoint picker: which one there is, and whether, is for whoever runs the Gateway.
+It names the endpoint picker that the extension's chart makes for a pool of this name: releases 1.0 to 1.5 want one
+named. Where none is there Gateways choose among the pods themselves.
 """
 
 from agentfleet.manifests.names import SERVING_LABEL, child, service_name
@@ -8,6 +9,9 @@ from agentfleet.objects import KINDS, MODEL_SERVER_LABEL, Manifest
 from agentfleet.resources.modelserver import ModelServer
 
 KIND = "InferencePool"
+
+
+_PICKER_PORT = 9002
 
 
 def wants_pool(server: ModelServer) -> bool:
@@ -20,5 +24,12 @@ def inference_pool(server: ModelServer, engine_port: int) -> Manifest:
     spec = {
         "selector": {"matchLabels": {MODEL_SERVER_LABEL: server.name, SERVING_LABEL: "true"}},
         "targetPorts": [{"number": engine_port}],
+        "endpointPickerRef": {
+            "group": "",
+            "kind": "Service",
+            "name": f"{service_name(server)}-epp",
+            "port": {"number": _PICKER_PORT},
+            "failureMode": "FailOpen",
+        },
     }
     return child(server, KINDS[KIND].api_version, KIND, service_name(server), spec=spec)

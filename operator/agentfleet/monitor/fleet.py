@@ -1,4 +1,5 @@
-"""How the fleet is: healthy ModelServers of all, and which have a problem. Read from the cache when metrics are.
+"""How the fleet is: healthy ModelServers of all, and which of them and of the AgentRoutes have a problem. Read from the
+cache when metrics are.
 
 Objects are parsed only when they have changed, so that a scrape of ten thousand stays cheap. Nothing is decided here.
 """
@@ -19,17 +20,20 @@ STATES: Final[tuple[State, ...]] = ("healthy", "progressing", "failed")
 WRONG: Final[Mapping[str, str]] = {
     c.READY: "False",
     c.STALLED: "True",
+    c.ACCEPTED: "False",
+    c.RESOLVED_REFS: "False",
+    c.PROGRAMMED: "False",
     c.METRICS_AVAILABLE: "False",
     c.CAPACITY_BLOCKED: "True",
     c.CONFLICTING_AUTOSCALER: "True",
     c.THRESHOLD_EXCEEDED: "True",
 }
-"""Condition → the status that is a problem."""
+"""Condition → the status that is a problem. A kind has some of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the conditions of one ModelServer come to."""
+    """What the conditions of one object come to."""
 
     state: State
     problems: tuple[tuple[str, str], ...] = ()
@@ -76,16 +80,17 @@ def fleet_of(healths: Iterable[Health]) -> Fleet:
 
 
 class FleetView:
-    """The health of each ModelServer in the cache."""
+    """The health of each object of a kind in the cache."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, kind: str = "ModelServer") -> None:
         self._cache = cache
+        self._kind = kind
         self._known: dict[Key, tuple[int | None, Health]] = {}
 
     def look(self) -> Mapping[Key, Health]:
         """As of now."""
         known = {}
-        for key in self._cache.keys("ModelServer"):
+        for key in self._cache.keys(self._kind):
             version = self._cache.version(key)
             before = self._known.get(key)
             known[key] = before if before is not None and before[0] == version else (version, self._health(key))

@@ -4,24 +4,27 @@ A standby knows no ModelServers, so it has none of these. Values that are not kn
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from agentfleet.monitor.fleet import FleetView, fleet_of
+from agentfleet.cache import Cache
+from agentfleet.monitor.fleet import FleetView, Health, fleet_of
 from agentfleet.monitor.observations import Observations
+from agentfleet.objects import Key
 from agentfleet.resources.scaling_status import Report
 
 _SERVER = ("namespace", "name")
 
 
 class ObservationsCollector(Collector):
-    """Reports, advice and thresholds of each ModelServer, and the health of all."""
+    """Reports, advice and thresholds of each ModelServer, and the health of all and of AgentRoutes."""
 
-    def __init__(self, observations: Observations, fleet: FleetView) -> None:
+    def __init__(self, observations: Observations, cache: Cache) -> None:
         self._observations = observations
-        self._fleet = fleet
+        self._fleet = FleetView(cache)
+        self._routes = FleetView(cache, "AgentRoute")
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Everything there is now."""
@@ -34,21 +37,11 @@ class ObservationsCollector(Collector):
         fleet = fleet_of(healths.values())
         states = _gauge("agentfleet_fleet_modelservers", "ModelServers by state of their Ready condition.", "state")
         percent = _gauge("agentfleet_fleet_healthy_percent", "ModelServers that are healthy, of all there are.")
-        problems = _gauge(
-            "agentfleet_modelserver_problem",
-            "1 for each condition of a ModelServer that is wrong.",
-            *_SERVER,
-            "condition",
-            "reason",
-        )
         if fleet.healthy_percent is not None:
             percent.add_metric((), fleet.healthy_percent)
             for state, count in fleet.states.items():
                 states.add_metric((state,), count)
-        for key, health in healths.items():
-            for kind, reason in health.problems:
-                problems.add_metric((key.namespace, key.name, kind, reason), 1)
-        yield from (states, percent, problems)
+        yield from (states, percent, _problems("ModelServer", healths), _problems("AgentRoute", self._routes.look()))
 
     def _thresholds(self) -> GaugeMetricFamily:
         exceeded = _gauge(
@@ -93,6 +86,17 @@ class ObservationsCollector(Collector):
                 advice.add_metric((*server, each.instance, each.type), 1)
         yield from (*values.values(), latency, advice)
 
+
+def _problems(kind: str, healths: Mapping[Key, Health]) -> GaugeMetricFamily:
+    name, words = f"agentfleet_{kind.lower()}_problem", f"1 for each condition of {_ARTICLES[kind]} that is wrong."
+    problems = _gauge(name, words, *_SERVER, "condition", "reason")
+    for key, health in healths.items():
+        for condition, reason in health.problems:
+            problems.add_metric((key.namespace, key.name, condition, reason), 1)
+    return problems
+
+
+_ARTICLES = {"ModelServer": "a ModelServer", "AgentRoute": "an AgentRoute"}
 
 _REPORTED = {
     "samples": "Half-minute samples of all replicas",

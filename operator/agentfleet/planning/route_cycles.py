@@ -82,19 +82,32 @@ class _Steps:
         model = spec if key.kind == "ModelServer" else spec.get("model") or {}
         if key.kind == "Agent" and (ref := model.get("routeRef")):
             return (Key("AgentRoute", ref.get("namespace") or key.namespace, ref["name"]),)
+        if key.kind == "Agent" and (ref := model.get("modelServerRef")):
+            server = Key("ModelServer", ref.get("namespace") or key.namespace, ref["name"])
+            return (server, *self._beyond(server, (self.lookup(server) or {}).get("spec", {})))
         return self._at(model.get("external") or {}, key.namespace)
 
     def _at(self, external: Mapping[str, Any], namespace: str) -> tuple[Key, ...]:
         """The route whose address this is."""
-        try:
-            host = (urlsplit(str(external.get("url", ""))).hostname or "").lower()
-        except ValueError:  # no address at all: route_targets.py says so
-            return ()
-        if host in self.hostnames:
+        if _host(external) in self.hostnames:
             return (self.start,)
-        service = service_of(host, namespace, self.domain) if host else None
-        name = _route_of(service[0]) if service else None
-        return (Key("AgentRoute", service[1], name),) if service and name else ()
+        route = route_at(external, namespace, self.domain)
+        return (route,) if route else ()
+
+
+def route_at(external: Mapping[str, Any], namespace: str, domain: str) -> Key | None:
+    """The route whose Service an endpoint is for pods of `namespace`, whether or not there is one."""
+    host = _host(external)
+    service = service_of(host, namespace, domain) if host else None
+    name = _route_of(service[0]) if service else None
+    return Key("AgentRoute", service[1], name) if service and name else None
+
+
+def _host(external: Mapping[str, Any]) -> str:
+    try:
+        return (urlsplit(str(external.get("url", ""))).hostname or "").lower()
+    except ValueError:  # no address at all: route_targets.py says so
+        return ""
 
 
 def _route_of(service: str) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from agentfleet.engines.sources import parse_source
 from agentfleet.gateway.resolved import Credentials, Endpoint, Reason, Resolved
-from agentfleet.gateway.types import Location
 from agentfleet.manifests.topology import placement_mode
 from agentfleet.objects import MODEL_SERVER_LABEL, Key, Manifest
 from agentfleet.planning.route_addresses import outside
@@ -59,17 +58,21 @@ def server_endpoint(found: Resolved, server: ModelServer, lookup: Lookup, settin
 
 
 def endpoint_elsewhere(
-    found: Resolved, manifest: Manifest, server: ModelServer, external: External, settings: Settings, own: str
+    found: Resolved, server: ModelServer, external: External, settings: Settings, own: str
 ) -> Resolved:
-    """The same of a ModelServer that is an endpoint outside: the gateway speaks to that endpoint itself."""
+    """The same of a ModelServer that is an endpoint outside: the gateway speaks to that endpoint itself.
+
+    Models that the endpoint tells of itself are not looked at: their order would choose one, and their names are
+    anybody's text, which has no place in a configuration.
+    """
     credentials = credentials_of(external)
     named = credentials.secret or credentials.ca_config_map
     if named and server.namespace != own:
         return _foreign(found, f"{'Secret' if credentials.secret else 'ConfigMap'} {named}")
     alias = parse_source(server.spec.model.uri).reference if server.spec.model else None
-    model = external.model or alias or _first_model(manifest)
-    if model is None:
-        message = f"{found.name}: it is not known yet which models the endpoint has."
+    model = external.model or alias
+    if not model:
+        message = f"{found.name}: which model is meant? Name it in external.model of ModelServer {found.object}."
         return replace(found, reason="NotReady", message=message)
     return replace(found, endpoint=outside(external.url, model, credentials, settings.denied_cidrs))
 
@@ -87,20 +90,6 @@ def agent_endpoint(found: Resolved, manifest: Manifest, lookup: Lookup, settings
         scales_to_zero=scaling.get("minReplicas") == 0,
     )
     return replace(found, endpoint=endpoint)
-
-
-def agent_location(manifest: Manifest, lookup: Lookup) -> Location:
-    """An agent is where the model is that it hands its requests to."""
-    model = manifest["spec"].get("model") or {}
-    external = model.get("external")
-    if ref := model.get("modelServerRef"):
-        namespace = ref.get("namespace") or manifest["metadata"]["namespace"]
-        server = lookup(Key("ModelServer", namespace, ref["name"])) or {}
-        external = server.get("spec", {}).get("external")
-    if external is None:
-        return "Cluster"
-    place: Location = external.get("location") or "Cloud"
-    return place
 
 
 def credentials_of(external: External) -> Credentials:
@@ -158,8 +147,3 @@ def _server_slots(server: ModelServer) -> int:
 def _rounded(slots: int) -> int:
     """To a power of two: else each change of replicas would be a new configuration."""
     return max(_FEWEST_SLOTS, 1 << (slots - 1).bit_length())
-
-
-def _first_model(manifest: Manifest) -> str | None:
-    models = (manifest.get("status") or {}).get("models") or ()
-    return next((str(model["name"]) for model in models if model.get("state") == "Ready"), None)

@@ -37,6 +37,7 @@ from agentfleet.resources.conditions import (
     explain,
     merge_conditions,
 )
+from agentfleet.resources.route_targets import Target
 from agentfleet.settings import Settings
 
 Words = tuple[ConditionStatus, str, str]
@@ -105,7 +106,7 @@ def assess_route(
             "replicas": plan.replicas,
             "ready_replicas": numbers.ready,
             "revision": plan.revision or before.revision,
-            "targets": tuple(_target(found) for found in resolution.targets.values()),
+            "targets": tuple(_target(said, resolution.targets[said.name]) for said in route.spec.targets),
             "parents": parents,
             "conditions": merge_conditions(before.conditions, wanted, route.generation, now),
         }
@@ -225,12 +226,13 @@ def _against(targets: tuple[Resolved, ...], numbers: _Numbers) -> Iterator[Words
         yield "False", "TargetNotReady", explain("TargetNotReady", message)
 
 
-def _target(found: Resolved) -> TargetStatus:
+def _target(said: Target, found: Resolved) -> TargetStatus:
     return TargetStatus(
         name=found.name,
         ready=found.ready,
         reason=found.reason,
         message=found.message[:_LONGEST] or None,
         location=found.location,
+        site=said.site,
         model=found.endpoint.model if found.endpoint else None,
     )

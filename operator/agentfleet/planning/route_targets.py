@@ -19,13 +19,13 @@ from agentfleet.planning.route_addresses import outside
 from agentfleet.planning.route_cycles import Lookup, behind, check_cycles
 from agentfleet.planning.route_endpoints import (
     agent_endpoint,
-    agent_location,
     credentials_of,
     endpoint_elsewhere,
     headless,
     server_endpoint,
     standing,
 )
+from agentfleet.planning.route_places import Places
 from agentfleet.resources.agentroute import AgentRoute
 from agentfleet.resources.external import External
 from agentfleet.resources.modelserver import ModelServer
@@ -97,6 +97,14 @@ def _allowed(manifest: Manifest) -> Mapping[str, Any]:
     return allowed
 
 
+def _startable(found: Resolved) -> Resolved:
+    """`found`, which is not ready where it is at zero by somebody's hand: no request starts it."""
+    if found.reason != "ScaledToZero" or found.endpoint is None or found.endpoint.scales_to_zero:
+        return found
+    message = f"{found.name}: {found.kind} {found.object} is scaled to zero by hand, and no request starts it."
+    return replace(found, reason="NotReady", message=message)
+
+
 @dataclass(frozen=True)
 class _Look:
     """Looks the references of one route up."""
@@ -142,11 +150,16 @@ class _Look:
         reason, message = standing(manifest)
         found = replace(blank, reason=reason, message=message and f"{name}: {message}")
         if kind == "Agent":
-            found = replace(found, location=asked or agent_location(manifest, self.lookup))
-            return agent_endpoint(found, manifest, self.lookup, self.settings)
-        return self._server(found, manifest, asked)
+            found = replace(found, location=self._places.of_agent(Key(kind, namespace, ref.name), asked))
+            return _startable(agent_endpoint(found, manifest, self.lookup, self.settings))
+        found = replace(found, location=self._places.of_server(Key(kind, namespace, ref.name), asked))
+        return _startable(self._server(found, manifest))
 
-    def _server(self, found: Resolved, manifest: Manifest, asked: Location | None) -> Resolved:
+    @property
+    def _places(self) -> Places:
+        return Places(self.lookup, self.settings.cluster_domain)
+
+    def _server(self, found: Resolved, manifest: Manifest) -> Resolved:
         own = self.route.namespace
         try:
             server = ModelServer.from_manifest(manifest)
@@ -156,14 +169,11 @@ class _Look:
         external = server.spec.external
         if external is None:
             return server_endpoint(found, server, self.lookup, self.settings, own)
-        # Who says outright that it is a cloud is believed, whatever a route says.
-        place: Location = "Cloud" if external.location == "Cloud" else asked or external.location or "Cloud"
-        found = replace(found, location=place)
-        return endpoint_elsewhere(found, manifest, server, external, self.settings, own)
+        return endpoint_elsewhere(found, server, external, self.settings, own)
 
     def _external(self, name: str, external: External) -> Resolved:
         endpoint = outside(external.url, external.model or "", credentials_of(external), self.settings.denied_cidrs)
-        location = external.location or "Cloud"
+        location = self._places.of_external(external.dump(), self.route.namespace, None)
         return Resolved(name, "External", "External", location=location, endpoint=endpoint)
 
     def _is_let_in(self, manifest: Manifest, *, same: bool) -> bool:

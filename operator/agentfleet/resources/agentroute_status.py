@@ -26,6 +26,9 @@ class TargetStatus(Contract):
     location: Literal["Edge", "Cluster", "Cloud"] | None = None
     """Where it is, as the privacy filter takes it."""
 
+    site: Annotated[str, Field(max_length=63)] | None = None
+    """Its site, as the spec says."""
+
     model: Annotated[str, Field(max_length=253)] | None = None
     """The model id that is sent to it."""
 

@@ -67,9 +67,9 @@ class Expose(Contract):
     Default: no key; the NetworkPolicy alone limits who reaches the pods."""
 
     inference_pool: bool | None = None
-    """Make an InferencePool NAME-model of the pods, for Gateways with the Gateway API Inference Extension. It names no
-    endpoint picker, so its CRD must be one that asks for none (2026 and newer). Not for External and FoundryLocal,
-    which have no pods that serve. Default: false."""
+    """Make an InferencePool NAME-model of the pods, for Gateways with the Gateway API Inference Extension. Its
+    endpoint picker is the Service NAME-model-epp, port 9002, where one is there: without it Gateways choose among the
+    pods themselves. Not for External and FoundryLocal, which have no pods that serve. Default: false."""
 
 
 class NamespaceSelector(Contract):

@@ -1,5 +1,6 @@
 """Rules of an AgentRoute: which requests go to which targets, how one is chosen, and what happens when it fails."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
@@ -35,7 +36,10 @@ ShortDuration = Annotated[
 """A Go-style duration from 10ms to 1h."""
 Targets = Annotated[tuple[TargetName, ...], atomic_list(16)]
 ModelPattern = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-A-Za-z0-9_.:/]*\*?$")]
-ModelId = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9][-A-Za-z0-9_.:/]*$")]
+_MODEL_ID = r"^[A-Za-z0-9][-A-Za-z0-9_.:/]*$"
+MODEL_ID = re.compile(_MODEL_ID.replace("*$", "{0,252}"))
+"""The same for `fullmatch`, where no API server has looked."""
+ModelId = Annotated[str, Field(min_length=1, max_length=253, pattern=_MODEL_ID)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 
 

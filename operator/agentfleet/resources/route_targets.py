@@ -88,12 +88,12 @@ class Target(Contract):
     is kept away: send code where it belongs by a rule, or by tasks. Default: none said."""
 
     location: Location | None = None
-    """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. A ModelServer that says Cloud of
-    itself stays one. Default: where a ModelServer of engine External says it is, where the model of an Agent is, else
-    Cluster."""
+    """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. What says Cloud of itself stays one:
+    a ModelServer, an Agent's model, and whatever leads to an AgentRoute that has a target in a cloud. Default: where a
+    ModelServer of engine External says it is, where the model of an Agent is, else Cluster."""
 
     site: LabelValue | None = None
-    """Site of the target, for information in status and audit. Default: none."""
+    """Site of the target, for information in status. Default: none."""
 
     region: LabelValue | None = None
     """Region of a Cloud target, which privacy.regions may ask for. Default: none."""

@@ -118,6 +118,29 @@ def test_requests_are_held_until_there_is_a_pod(zone: dns.Zone, port: int) -> No
                 assert running.logged(running.ask("auto"))["server"].startswith("pool_t0/")
 
 
+def test_who_waits_is_not_lost_with_the_last_pod(zone: dns.Zone, port: int) -> None:
+    target = routes.target(0, "tired", capacity=1)
+    policy = routes.policy(target, queue_ms=15_000)
+    backends = (routes.backend(target, port=port, service_port=port),)
+    zone.set("tired.team.svc.cluster.local", "127.0.0.62")
+    zone.set("tired-pods.team.svc.cluster.local", "127.0.0.62")
+    with (
+        ThreadPoolExecutor(12) as threads,
+        gateway.running(policy, routes.layout(policy, backends=backends), zone) as running,
+    ):
+        with scripted.serving("tired-0", "delay=0.5", host="127.0.0.62", port=port) as pod:
+            running.wait_for(ready_t0=1)
+            waiting = [threads.submit(running.ask, "auto") for _ in range(12)]
+            wait_until(lambda: pod.in_flight == 1, "the place is taken", timeout=5, interval=0.02)
+            zone.set("tired-pods.team.svc.cluster.local")
+            running.wait_for(ready_t0=0)
+        with scripted.serving("tired-1", host="127.0.0.62", port=port):
+            zone.set("tired-pods.team.svc.cluster.local", "127.0.0.62")
+            assert Counter(each.result().status_code for each in waiting) == {200: 12}
+            running.wait_for(ready_t0=1)
+            assert running.logged(running.ask("auto"))["server"].startswith("pool_t0/pod")
+
+
 def test_nobody_is_held_for_longer_than_the_queue_allows(zone: dns.Zone, port: int) -> None:
     target = routes.target(0, "never", scales_to_zero=True)
     policy = routes.policy(target, queue_ms=2000)

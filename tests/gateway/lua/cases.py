@@ -185,6 +185,8 @@ def _body(rng: random.Random, model: str) -> bytes:
         body["tools"] = [{"type": "function"}]
     if rng.random() < 0.05:
         body["padding"] = "x" * 33_000
+    if rng.random() < 0.1:
+        body["user"] = f"user {rng.randrange(3)}"
     if rng.random() < 0.02:
         body = {"model": model, "padding": "x" * 300_000}
     return json.dumps(body).encode()
@@ -194,7 +196,7 @@ def _headers(rng: random.Random) -> dict[str, str]:
     choices = {
         "x-agentroute-complexity": ["simple", "COMPLEX", "odd"],
         "x-hard": ["Moderate"],
-        "x-agentroute-sensitivity": ["internal", "Restricted", "public", "odd"],
+        "x-agentroute-sensitivity": ["internal", "Restricted", "public", "odd", "", "public, confidential", "internal ,,"],
         "x-agentroute-tier": ["lightweight", "Capable", "odd"],
         "x-a": ["1", "2", ""],
         "x-b": ["1", "a, b"],

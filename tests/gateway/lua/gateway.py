@@ -52,7 +52,7 @@ frontend route
   http-request set-var(txn.local) int(1) if {{ req.hdr(x-test-local) -m found }}
   http-request lua.scan
   http-request set-var(txn.seed) str() if !{{ var(txn.seed) -m found }}
-  http-request set-var(txn.key) var(txn.caller),concat(|,txn.model,|),concat(,txn.seed)
+  http-request set-var(txn.key) var(txn.caller),concat(|,txn.model,|),concat(,txn.seed,|),concat(,txn.who)
   http-request set-var(txn.session) req.fhdr(x-session-id)
   http-request set-var(txn.key) var(txn.caller),concat(|s|,txn.session) if {{ var(txn.session) -m len gt 0 }}
   http-request set-var(txn.conversation) var(txn.key),crc32
@@ -67,7 +67,6 @@ frontend route
 """
 _POOL = """\
 backend pool_{id}
-  http-request set-var(txn.send_model) str({id})
   filter lua.rewrite
 {servers}
 """
@@ -80,8 +79,8 @@ frontend echo
   http-request return status 200 content-type text/plain lf-string "%[req.body]"
 """
 _SCANNED = (
-    "problem readable tokens stream tools vision conversation prefix_hash",
-    "model last seed prefix text",
+    "problem readable tokens stream tools vision turns conversation prefix_hash",
+    "model last seed second who prefix text",
 )
 _DECIDED = "status code reason rule plan retry target hold request_ms first_byte_ms decision d_intent d_cplx d_sens"
 
