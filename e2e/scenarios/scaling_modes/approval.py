@@ -12,7 +12,7 @@ from e2e.scenarios.replicas import decision
 from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, traffic
 
-RATE = Rate(streams=1, stream_tokens=20, shorts=0)
+RATE = Rate(streams=0.7, stream_tokens=20, shorts=0)
 _APPROVE = "agentfleet.dev/approve"
 _UNKNOWN = "0000000000"
 _DECIDED = 90
