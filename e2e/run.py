@@ -194,7 +194,7 @@ def _on_cluster(
     return results
 
 
-def _builds(scenarios: Sequence[str], *, full: bool) -> Builds:
+def _builds(scenarios: Sequence[str], *, full: bool = False) -> Builds:
     """What the wanted scenarios need, by name."""
     return [
         (name, build)

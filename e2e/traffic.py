@@ -92,9 +92,13 @@ class Traffic:
         self._thread = threading.Thread(target=lambda: asyncio.run(client.run(self._ended)), name=f"to {self.name}")
         self._thread.start()
 
-    def end(self) -> None:
-        """Send no more, and wait for the answers that are still due: only then is nothing lost that is not counted."""
+    def stop(self) -> None:
+        """Send no more."""
         self._ended.set()
+
+    def end(self) -> None:
+        """The same, and wait for the answers that are still due: only then is nothing lost that is not counted."""
+        self.stop()
         if self._thread is not None:
             self._thread.join()
 
@@ -161,10 +165,7 @@ def traffic(
 def traffic_from(
     enter: Callable[[list[str]], list[str]], address: str, model: str, rate: Rate = Rate(), *, name: str = ""
 ) -> Iterator[Traffic]:
-    """Traffic from another place of the network: by a process of its own, whose command line ``enter`` makes.
-
-    What became of it is known after the block.
-    """
+    """The same from elsewhere: a process whose command line ``enter`` makes; what became of it is known at the end."""
     seen = Traffic(name or model, rate)
     argv = enter([sys.executable, "-m", "e2e.traffic", address, model, json.dumps(asdict(rate))])
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=_REPOSITORY, text=True) as process:

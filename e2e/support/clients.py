@@ -13,7 +13,7 @@ from e2e.cluster.progress import step
 from e2e.cluster.shell import run
 
 _NODE = "openai@7.57.0"
-_LANGCHAIN = "langchain-openai==1.7.4"
+_LANGCHAIN = "langchain-openai==1.1.16"
 
 
 def prepare() -> None:

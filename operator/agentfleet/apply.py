@@ -9,12 +9,10 @@ from agentfleet.errors import AgentfleetError, Conflict, InvalidSpec, NotReady
 from agentfleet.manifests.merge import contains
 from agentfleet.manifests.names import APPLIED_ANNOTATION
 from agentfleet.metrics import Metrics
-from agentfleet.objects import MANAGED_BY, PARENT_LABELS, Key, Manifest, key_of
+from agentfleet.objects import AGENT_ROUTE_LABEL, MANAGED_BY, PARENT_LABELS, Key, Manifest, key_of
 from agentfleet.planning.victims import marked
 
 logger = logging.getLogger(__name__)
-
-_STATEFUL_SET = "StatefulSet"
 
 _FOREIGN_RETRY = 30.0
 """Seconds between looks at a foreign object that has one of our names: such objects are not watched."""
@@ -85,7 +83,7 @@ def _is_current(live: Manifest, manifest: Manifest) -> bool:
     if applied != manifest["metadata"]["annotations"][APPLIED_ANNOTATION]:
         return False
     wish = copy.copy(manifest)
-    if manifest["kind"] != _STATEFUL_SET and "replicas" in wish.get("spec", {}):
+    if AGENT_ROUTE_LABEL not in manifest["metadata"].get("labels", {}) and "replicas" in wish.get("spec", {}):
         # The number of pods is compared and written by scale(); of gateways, which know each other, it is configured.
         wish["spec"] = {name: value for name, value in wish["spec"].items() if name != "replicas"}
     return contains(live, wish)

@@ -110,6 +110,10 @@ def test_prepare_writes_every_map_also_empty_ones(paths: Paths, caplog: pytest.L
     assert paths.credentials_map.read_text() == ""
     assert paths.budgets_map.read_text() == "route spent\n"
     assert paths.identity_map.read_text() == "key AGtleQo=\n"
+    password = paths.decider_map.read_text()
+    assert len(password) == len("decider") + 66
+    prepare(paths, {})
+    assert paths.decider_map.read_text() == password
     assert "client bob" in caplog.text
     assert "1 entries skipped" in caplog.text
     assert SECRET not in caplog.text

@@ -118,6 +118,7 @@ async def test_a_gateway_counts_refuses_and_is_known_after_its_restart(paths: Pa
                 assert 'agentfleet_route_chat_requests_total{outcome="ok"} 1.0' in seen
                 alone = replace(paths, run=paths.run / "other")
                 alone.run.mkdir()
+                prepare(alone)
                 second = f"http://127.0.0.3:{page}"
                 with decider(alone, "support-route-1", page, other, base):
                     assert "support-route-0" in await text_of(f"{second}/budgets")

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from agentfleet.decider import classifier as classifiers
+from agentfleet.decider import service as services
 from agentfleet.decider.admin import AdminError
 from agentfleet.decider.agents import model_of
 from agentfleet.decider.chat import Chat
@@ -55,7 +56,7 @@ async def serving(
 ) -> AsyncIterator[tuple[Client, Chat, Classifier]]:
     async with aiohttp.ClientSession() as session:
         classifier = Classifier(config or DeciderConfig(), session)
-        chat = Chat(policy, session, f"http://{loopback}", workers=workers)
+        chat = Chat(policy, session, f"http://{loopback}", "secret", workers=workers)
         meter: Any = Loads(loads)
         service = Service(policy, Decide(classifier), chat, meter)
         server = TestServer(service.application(), handler_cancellation=True)
@@ -196,6 +197,17 @@ async def test_a_batch_answers_each_for_itself(policy: Policy) -> None:
     assert sorted(filter(None, levels)) == ["Complex", *["Moderate"] * 21]
 
 
+async def test_a_batch_that_takes_too_long_gives_what_it_has(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "BATCH_SECONDS", 0.5)
+    monkeypatch.setattr(services, "BATCH_AT_ONCE", 1)
+    with scripted.serving(script="delay=0.3") as gateway:
+        async with serving(policy, gateway.address) as (client, _, _):
+            answer = await client.post("/v1/batch-chat", json={"requests": [{"message": "a"}] * 4})
+            results = (await answer.json())["results"]
+    assert [each["status"] for each in results] == ["success", "error", "error", "error"]
+    assert "before this one's turn came" in results[3]["error"]
+
+
 async def test_a_batch_goes_on_when_the_gateway_fails(policy: Policy) -> None:
     async with serving(policy) as (client, _, _):
         answer = await client.post("/v1/batch-chat", json={"requests": [{"message": "a"}, {"message": "b"}]})
@@ -317,6 +329,25 @@ async def test_an_embedding_model_is_asked_for_what_is_near(policy: Policy, monk
             before = calls
             assert await decide(client, "give me my bucks") == ("refunds", None)
             assert calls == before + 1
+
+
+async def test_many_examples_hold_nobody_up(policy: Policy) -> None:
+    """Of the most that a route may have, in the time of which a request may be kept waiting."""
+    texts = tuple(f"example {number}" for number in range(64))
+    intents = tuple(IntentText(f"i{number}", "", (), texts) for number in range(32))
+
+    async def reply(body: dict[str, Any]) -> Any:
+        vectors = [[hash((text, at)) % 1000 / 1000 for at in range(1024)] for text in body["input"]]
+        return {"data": [{"index": index, "embedding": each} for index, each in enumerate(vectors)]}
+
+    async with await model_server(reply) as server:
+        endpoint = ModelEndpoint(str(server.make_url("/v1")), "tiny")
+        config = DeciderConfig(intents=intents, intent_method="Embedding", intent_model=endpoint)
+        async with aiohttp.ClientSession() as session:
+            classifier = Classifier(config, session)
+            await classifier.start()
+            compared = sum(map(len, classifier._prototypes.values()))
+    assert compared == 32
 
 
 def test_the_configuration_survives_its_file() -> None:

@@ -18,7 +18,7 @@ def test_the_gate_is_no_pod_and_what_is_behind_it_counts_once() -> None:
             ("pool_t0", "pod1", 1, 2, 10, 1, 0),
             ("pool_t0", "gate", 0, 4, 4, 0, 1),
             ("pool_t0", "BACKEND", 2, 9, 16, 1, 1),
-            ("hold_t0", "service", 0, 3, 5, 1, 0),
+            ("hold_t0", "gate", 0, 3, 5, 1, 0),
             ("hold_t0", "BACKEND", 1, 4, 5, 1, 0),
             ("ready_t0", "BACKEND", 0, 0, 0, 1, 0),
         )

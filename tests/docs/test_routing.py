@@ -34,16 +34,16 @@ _LIMIT = {"scope": "Key", "tokens": 5, "per": "Hour"}
 _BUDGET = {"scope": "Key", "usd": "5", "window": "Day", "onExceeded": "Reject"}
 FULL = route(
     to("small", maxConcurrent=2),
-    cloud(),
+    cloud(cost={"outputPerMillion": "1"}),
     rules=[_RULE],
-    auth=AUTH | {"jwt": {"issuer": "i", "publicKeySecretName": "jwt"}},
+    auth=AUTH | {"jwt": {"issuer": "i", "audiences": ["a"], "publicKeySecretName": "jwt"}},
     limits=[_LIMIT],
     budgets=[_BUDGET],
     audit={"content": True},
 )
 FOUND = resolved(FULL, Held().server("small"))
 PEERS = tuple(Peer(f"front-route-{index}", f"10.0.0.{index}") for index in (1, 2))
-LAYOUT = layout_of(FULL, FOUND, SETTINGS, peers=PEERS, hosts=("front-route",))
+LAYOUT = layout_of(FULL, FOUND, SETTINGS, peers=PEERS)
 FILES = haproxy.render(compile_policy(FULL, FOUND), LAYOUT)
 
 
@@ -53,7 +53,8 @@ def _named(rows: Iterable[list[str]], column: int = 0) -> set[str]:
 
 def test_errors() -> None:
     told = {(row[0], word) for row in _rows(ANSWERS, "status |") for word in _words(row[1])}
-    codes = set(re.findall(r'"code": "(\w+)"', FILES["haproxy.cfg"])) | {"model_not_found"}
+    answers = "".join(text for name, text in FILES.items() if name == "haproxy.cfg" or name.endswith(".http"))
+    codes = set(re.findall(r'"code": "(\w+)"', answers)) | {"model_not_found"}
     problems = {line.split()[0] for line in FILES["problems.map"].splitlines()}
     assert {code for _, code in told} == codes - _BETWEEN_GATEWAYS | problems | _OF_THE_DECIDER
     returned = re.findall(r'status (\d+) [^\n]*?"code": "(\w+)"', FILES["haproxy.cfg"])

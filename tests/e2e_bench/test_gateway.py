@@ -63,7 +63,7 @@ def test_each_part_can_be_switched_off(part: str) -> None:
 
 def test_haproxy_takes_it(tmp_path: Path) -> None:
     config = gateway_route.place(WHOLE, tmp_path, PORTS)
-    for name in ("keys", "groups", "credentials", "budgets", "identity"):
+    for name in ("keys", "groups", "credentials", "budgets", "identity", "decider"):
         (tmp_path / "run" / f"{name}.map").touch()
     done = subprocess.run([*haproxy.command(), "-c", "-f", str(config)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

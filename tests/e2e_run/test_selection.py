@@ -65,3 +65,8 @@ def test_one_part_that_fails_fails_all_but_the_rest_is_run(
 )
 def test_what_a_scenario_needs_is_built_for_it_only(scenarios: list[str], wanted: list[str]) -> None:
     assert [name for name, _ in run._builds(scenarios)] == wanted
+
+
+@pytest.mark.parametrize(("full", "wanted"), [(False, []), (True, ["clients"])])
+def test_what_only_long_tests_need_is_built_for_them_only(full: bool, wanted: list[str]) -> None:
+    assert [name for name, _ in run._builds(["e2e/scenarios/route"], full=full)] == wanted

@@ -17,7 +17,7 @@ def furnish(folder: Path) -> None:
     """What a pod has when HAProxy starts: maps, keys, a certificate."""
     run = folder / "run"
     run.mkdir()
-    for name in ("keys", "groups", "credentials", "budgets", "identity"):
+    for name in ("keys", "groups", "credentials", "budgets", "identity", "decider"):
         (run / f"{name}.map").touch()
     subprocess.run(
         [

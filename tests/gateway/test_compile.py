@@ -142,11 +142,21 @@ def test_targets_that_cannot_be_used_are_left_out_everywhere() -> None:
         {"name": "none", "targets": ["gone"]},
     ]
     made = policy(to("gone"), to("phi"), rules=rules, default={"targets": ["gone"]})
-    assert [(target.id, target.name) for target in made.targets] == [("t0", "phi")]
-    assert made.rules[0].targets == ("t0",)
+    assert [(target.id, target.name) for target in made.targets] == [("t1", "phi")]
+    assert made.rules[0].targets == ("t1",)
+    assert made.target("t1").name == "phi"
     assert (made.rules[0].fallback, made.rules[0].escalate, made.rules[0].canary) == ((), None, None)
     assert made.rules[1].targets == ()
     assert made.default == ()
+
+
+def test_a_target_that_comes_leaves_the_others_their_ids_and_owners() -> None:
+    asked = route(to("new", maxConcurrent=2), HELPER, to("phi", maxConcurrent=2))
+    before, after = (resolved(asked, held) for held in (HELD, Held(*HELD.objects.values()).server("new")))
+    former, latter = compile_policy(asked, before).targets, compile_policy(asked, after).targets
+    assert [(target.id, target.name) for target in former] == [("t1", "helper"), ("t2", "phi")]
+    assert latter[1:] == former
+    assert layout(asked, after, SETTINGS, PEERS).backends[1:] == layout(asked, before, SETTINGS, PEERS).backends
 
 
 def test_one_model_id_has_one_meaning() -> None:

@@ -72,7 +72,6 @@ def _outside() -> tuple[Policy, Layout]:
             Budget("Route", "usd", "250.00", "Month", "LocalOnly"),
             Budget("Group", "tokens", "1", "Day", "Reject"),
         ),
-        hosts=("chat.example.com",),
         audit_content=True,
         explain=False,
         complexity=(),
@@ -156,7 +155,7 @@ def test_chains_that_requests_can_take(when: tuple[Cause, ...], attempts: int, l
 
 def test_one_target_has_no_chain() -> None:
     assert chains(_plain()[0]) == {}
-    assert "abns@" not in render(*_plain())["haproxy.cfg"]
+    assert "\nbackend try_" not in render(*_plain())["haproxy.cfg"]
 
 
 def test_the_policys_letters_are_all_there() -> None:
@@ -168,3 +167,20 @@ def test_the_policys_letters_are_all_there() -> None:
         assert {f"try_{letters}_1" for letters in chains(policy)} <= backends
         used = set(re.findall(r"abns@(\S+)", text))
         assert used == set(re.findall(r"bind abns@(\S+)", text))
+
+
+def test_shared_tables_are_named_by_what_they_count() -> None:
+    """While a route changes, gateways of two revisions tell each other what they have counted."""
+    policy, layout = _fleet()
+
+    def tables(policy: Policy, layout: Layout) -> set[str]:
+        return set(re.findall(r"^  table (\S+)", render(policy, layout)["haproxy.cfg"], re.MULTILINE))
+
+    before = tables(policy, layout)
+    assert tables(policy, replace(layout, limits=layout.limits[::-1])) == before
+    other_intents = tables(replace(policy, intents=policy.intents[::-1]), layout)
+    assert before - other_intents == {name for name in before if name.startswith("intents_")}
+    other_amount = replace(layout, limits=(replace(layout.limits[0], amount=61), layout.limits[1]))
+    assert len(before - tables(policy, other_amount)) == 2
+    twice = replace(layout, limits=layout.limits + layout.limits)
+    assert len(tables(policy, twice)) == 2 * len(before) - 1

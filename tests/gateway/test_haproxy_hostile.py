@@ -2,11 +2,15 @@
 
 import re
 import string
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
+from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.haproxy import render
 from agentfleet.gateway.layout import Budget, Jwt, Layout, Limit, Peer
 from agentfleet.gateway.types import Escalate, Header, Match, Policy, Rule
@@ -58,6 +62,60 @@ def test_no_text_of_users_keeps_haproxy_from_starting(folder: Path) -> None:
         files = render(policy, layout)
         assert not [text for text in batch if len(text) > 8 and text in files["haproxy.cfg"]]
         check(files, folder)
+
+
+def _leaves(value: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The ways to all texts of a dataclass."""
+    if isinstance(value, str):
+        yield way
+    elif isinstance(value, tuple):
+        for place, each in enumerate(value):
+            yield from _leaves(each, (*way, place))
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _leaves(getattr(value, field.name), (*way, field.name))
+
+
+def _put(value: Any, way: tuple[str | int, ...], text: str) -> Any:
+    if not way:
+        return text
+    here, *rest = way
+    if isinstance(here, int):
+        return tuple(_put(each, tuple(rest), text) if place == here else each for place, each in enumerate(value))
+    return replace(value, **{here: _put(getattr(value, here), tuple(rest), text)})
+
+
+_FREE = {"value", "issuer", "audiences", "sensitive", "complexity"}
+"""Fields that take any text; complexity of rules are words, which are no texts of users."""
+
+
+def test_no_other_text_gets_into_the_configuration() -> None:
+    """Every text of policy and layout, whoever it comes from: endpoints outside tell names, too."""
+    target = routes.target(0, "phi", region="eu", tasks=("code",), capabilities=("Tools",))
+    match = Match(intents=("code",), models=("gpt*",), headers=(Header("x-any", "a b"),), groups=("staff",))
+    rule = Rule("r", match, ("t0",), escalate=Escalate(("t0",)), canary="t0", fallback=("t0",))
+    policy = routes.policy(target, rules=(rule,), intents=("code",), default_intent="code", regions=("eu",))
+    near = routes.backend(target, ca_file="/a/ca.crt", near="x-${SITE}.team.svc", path="/openai/v1")
+    layout = routes.layout(
+        policy,
+        backends=(near,),
+        peers=(Peer("chat-route-0", "10.0.0.1"), Peer("chat-route-1", "fd00::2")),
+        limits=(Limit("Key", "tokens", 1, 60),),
+        budgets=(Budget("Key", "usd", "1.50", "Day", "Reject"),),
+        jwt=Jwt("https://id", ("me",), "RS256", "groups", "sub", ("a.pem",)),
+    )
+    assert render(policy, layout)
+    tried = 0
+    for evil in ("m)\n  server evil 6.6.6.6:80", "a b", "a,b", "%[x]", "${HOME}", "a'b", 'a"b', "a\\b", "a#b"):
+        for root in (policy, layout):
+            for way in _leaves(root):
+                if _FREE & set(way):
+                    continue
+                changed = _put(root, way, evil)
+                tried += 1
+                with pytest.raises(InvalidSpec, match="cannot stand in a configuration"):
+                    render(*((changed, layout) if root is policy else (policy, changed)))
+    assert tried > 500
 
 
 def _printable(text: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agentfleet.gateway import judge
 from agentfleet.gateway.decider_config import IntentText
-from agentfleet.gateway.intents import Intents, Verdict, by_embedding, cosine, stem
+from agentfleet.gateway.intents import Intents, Verdict, by_embedding, centroid, cosine, stem
 from agentfleet.gateway.words import PRESETS, preset
 
 
@@ -118,6 +118,13 @@ def test_embeddings() -> None:
     assert by_embedding([1.0], {}).intent is None
     with pytest.raises(ValueError, match="one embedding model"):
         by_embedding([1.0], prototypes)
+
+
+def test_the_middle_of_examples() -> None:
+    assert centroid([[3.0, 0.0], [0.0, 0.5]]) == pytest.approx([0.5, 0.5])
+    assert centroid([[0.0, 0.0], [2.0, 0.0]]) == pytest.approx([0.5, 0.0])
+    with pytest.raises(ValueError, match="longer"):
+        centroid([[1.0], [1.0, 2.0]])
 
 
 def test_cosine() -> None:

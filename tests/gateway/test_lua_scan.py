@@ -169,6 +169,31 @@ def test_long_model_ids_are_nobodys(gateway: Gateway) -> None:
     assert gateway.scan(twice)["model"] == b""
 
 
+@pytest.mark.parametrize(
+    ("url", "files"),
+    [
+        (b"data:image/png;base64," + b"A" * 4096, 1),
+        (b"data:image/png;base64," + b"\\/+9=" * 4_000, 1),
+        (b"data:application/pdf;name=a.pdf;base64," + b"A" * 5000, 1),
+        (b"data:;base64," + b"A" * 4096, 1),
+        (b"data:image/png;base64," + b"A" * 4095, 0),
+        (b"data:image/png;base64," + b"A" * 4096 + b" ", 0),
+        (b"data:text/plain," + b"A" * 5000, 0),
+        (b"data:a,;base64," + b"A" * 5000, 0),
+        (b"https://" + b"A" * 5000, 0),
+    ],
+)
+def test_files_are_not_as_many_tokens_as_their_letters(gateway: Gateway, url: bytes, files: int) -> None:
+    part = b'{"type":"image_url","image_url":{"url":"' + url + b'"}}'
+    text = b'{"type":"text","text":"what is this?"}'
+    for parts in ([part], [text, part], [part, part, text]):
+        body = b'{"model":"auto","messages":[' + USER + b"[" + b",".join(parts) + b"]}]}"
+        tokens = int(check(gateway, body)["tokens"])
+        count = files * parts.count(part)
+        assert tokens >= 1000 * count
+        assert (tokens == -(-len(body) // 4)) is (count == 0)
+
+
 def test_turns_and_who_asks(gateway: Gateway) -> None:
     begin = b'{"model":"auto","messages":[' + USER + b'"one"}'
     second = b',{"role":"assistant","content":"x"},' + USER + b'"t\\u0077o"},' + USER + b'""}]'

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentfleet.gateway.policy import decide
@@ -87,12 +87,45 @@ def test_the_highest_class_that_a_client_says_counts(said: str, sensitivity: str
     assert decision.sensitivity == sensitivity
 
 
+def test_a_queue_of_nobody_takes_who_need_not_wait() -> None:
+    policy = _with(_rule(BALANCED), queue_max=0)
+    assert _decide(policy).status == 200
+    assert _decide(policy, balanced=Load(1, active=10)).reason == "QueueFull"
+    assert _decide(policy, balanced=ASLEEP).reason == "QueueFull"
+
+
+@pytest.mark.parametrize("load", [ASLEEP, Load(1, active=10)])
+def test_who_does_not_get_it_is_not_counted_for_it(load: Load) -> None:
+    """Neither the canary that is away nor the larger target that is full."""
+    canary = _with(_rule(BALANCED, canary="t0", canary_percent=100))
+    assert (_decide(canary).reason, _names(_decide(canary))[0]) == ("Canary", "light")
+    decision = _decide(canary, light=load)
+    assert (decision.reason, decision.plan[0]) == ("Spill", "t1")
+    escalated = _with(_rule(BALANCED, escalate=Escalate(("t2",), complexity=("Complex",))))
+    complex_ = replace(AUTO, complexity="Complex")
+    assert _decide(escalated, complex_).reason == "Escalated"
+    decision = _decide(escalated, complex_, capable=load)
+    assert (decision.reason, decision.plan[0]) == ("Spill", "t1")
+
+
+@pytest.mark.parametrize("wish", [{"smaller_tier": True}, {"headers": {"x-agentroute-tier": "lightweight"}}])
+def test_a_tier_that_is_away_is_no_reason_to_wait(wish: dict[str, Any]) -> None:
+    request = replace(AUTO, **wish)
+    decision = _decide(request=request)
+    assert (decision.reason, _names(decision)) == ("Tier", ["light"])
+    decision = _decide(request=request, light=ASLEEP)
+    assert (decision.hold, decision.reason, _names(decision)[0]) == (False, "Spill", "balanced")
+    full = _decide(request=request, light=Load(1, active=10))
+    assert _names(full) == ["light"]  # others would be no smaller
+    sleeping = replace(POLICY, targets=(replace(LIGHT, scales_to_zero=True), *ALL[1:]))
+    assert _decide(sleeping, request, light=ASLEEP).hold
+
+
 def test_what_cannot_be_sent_again_is_tried_once() -> None:
     policy = _with(_rule(CAPABLE, fallback=("t1",)))
     assert _names(_decide(policy)) == ["capable", "balanced"]
-    for request in (replace(AUTO, large=True), replace(AUTO, readable=False)):
-        decision = _decide(policy, request)
-        assert (_names(decision), decision.retries) == (["capable"], ())
+    decision = _decide(policy, replace(AUTO, readable=False))
+    assert (_names(decision), decision.retries) == (["capable"], ())
 
 
 def test_a_full_tier_spills_to_the_least_loaded_with_room() -> None:
@@ -342,6 +375,7 @@ def test_nothing_widens_the_privacy_filter(
     assert (decision.status == 200) == bool(decision.plan)
 
 
+@settings(deadline=None)
 @given(st.lists(_RULES, max_size=3))
 def test_a_policy_survives_its_file(rules: list[Rule]) -> None:
     policy = replace(POLICY, rules=tuple(rules))

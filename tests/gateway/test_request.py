@@ -86,6 +86,13 @@ def test_conversations() -> None:
     assert named.conversation == request(body(messages=[user("else")]), caller="kim", x_session_id="1").conversation
 
 
+def test_a_photo_is_a_thousand_tokens() -> None:
+    photo = {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64," + "A" * 93_000}}
+    found = request(body(messages=[user([{"type": "text", "text": "what is this?"}, photo])]))
+    assert found.vision
+    assert 1000 < found.prompt_tokens < 1100
+
+
 def test_turns() -> None:
     found = request(body(messages=[user("a"), {"role": "assistant", "content": "x"}, user("b" * 300), user("c")]))
     assert (found.turns, found.first, found.second, found.last) == (3, b"a", b"b" * 256, b"c")

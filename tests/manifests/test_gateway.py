@@ -9,7 +9,7 @@ import yaml
 
 from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.compile_layout import layout
-from agentfleet.manifests.gateway import gateway_set
+from agentfleet.manifests.gateway import gateway_workload
 from agentfleet.manifests.gateway_config import MOST_BYTES, config_map
 from agentfleet.manifests.gateway_identity import identity_secret
 from agentfleet.manifests.gateway_names import config_name, members
@@ -53,12 +53,12 @@ FULL = route(
 
 
 def sets(of: AgentRoute, sites: tuple[str, ...] = (), settings: Settings = SETTINGS) -> list[Manifest]:
-    """The StatefulSet of each gateway, with an invented revision."""
+    """The workload of each gateway, with an invented revision."""
     found = resolved(of, HELD)
     where = layout(of, found, settings)
     gateways = members(of, sites)
     return [
-        gateway_set(
+        gateway_workload(
             of,
             member,
             1,
@@ -183,6 +183,31 @@ def test_a_site_keeps_its_gateway() -> None:
         for each in (one, two)
     ]
     assert [each["metadata"]["name"] for each in (one, two)] == [f"front-route-{word}" for word in words]
+
+
+@pytest.mark.parametrize("gateway", [{"replicas": 1}, {"perSite": True}])
+def test_one_that_is_alone_has_its_successor_before_it_goes(gateway: dict[str, Any]) -> None:
+    made = sets(route(gateway=gateway), ("a", "b"))
+    assert {each["kind"] for each in made} == {"Deployment"}
+    assert made[0]["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    for each in made:
+        spec = each["spec"]["template"]["spec"]
+        names = [env for c in containers(spec).values() for env in c["env"] if env["name"] == "HOSTNAME"]
+        assert names == [{"name": "HOSTNAME", "value": f"{each['metadata']['name']}-0"}] * 3, "not its pod's"
+    two = sets(route())[0]
+    assert (two["kind"], two["spec"]["replicas"]) == ("StatefulSet", 1)
+
+
+@pytest.mark.parametrize("sites", [("a",), ("a", "b")])
+def test_a_site_is_reached_by_the_service_of_its_gateway(sites: tuple[str, ...]) -> None:
+    asked = route(gateway={"perSite": True})
+    services = gateway_services(asked, members(asked, sites), resolved(asked, HELD), SETTINGS)
+    own = [each for each in services if each["metadata"]["name"].endswith("-0")]
+    for service, workload in zip(own, sets(asked, sites), strict=True):
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert service["spec"]["selector"].items() <= labels.items()
+        assert service["spec"]["ports"][0] == {"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}
+        assert "publishNotReadyAddresses" not in service["spec"], "in a rollout it is the one that serves"
 
 
 def test_names_fit_into_labels() -> None:

@@ -38,6 +38,7 @@ class RouteFleet:
         self.held = held or Held().server()
         self.children: dict[Key, Manifest] = {}
         self.pods: dict[str, Manifest] = {}
+        self._owners: dict[str, str] = {}
         self.nodes: list[Manifest] = []
         self.served = frozenset({"Agent", "HTTPRoute"})
         self.status = AgentRouteStatus()
@@ -84,31 +85,49 @@ class RouteFleet:
         """Children of a kind."""
         return sorted(key.name for key in self.children if key.kind == kind)
 
+    def workloads(self) -> list[str]:
+        """StatefulSets and Deployments, as KIND/NAME."""
+        return sorted(f"{key.kind}/{key.name}" for key in self.children if key.kind in ("StatefulSet", "Deployment"))
+
     def roll(self, *workloads: str, ready: bool = True) -> None:
-        """The StatefulSet controller has replaced the pods of these (of all, where none is named)."""
-        for name in workloads or self.names("StatefulSet"):
-            live = self.children[Key("StatefulSet", NAMESPACE, name)]
+        """The controllers have replaced the pods of these (KIND/NAME; of all, where none is named)."""
+        for name in workloads or self.workloads():
+            live = self.children[self.key(name)]
             replicas = live["spec"]["replicas"]
-            count = replicas if ready else 0
             live["status"] = {
                 "observedGeneration": live["metadata"]["generation"],
-                "readyReplicas": count,
+                "readyReplicas": replicas if ready else 0,
                 "updatedReplicas": replicas,
             }
             labels = live["spec"]["template"]["metadata"]["labels"]
-            for pod in [pod for pod in self.pods if pod.rpartition("-")[0] == name]:
+            for pod in [pod for pod in self.pods if self._owners[pod] == name]:
                 del self.pods[pod]
             for index in range(replicas):
-                self.pods[f"{name}-{index}"] = self._pod(f"{name}-{index}", labels, ready)
+                self._pod(name, index, labels, ready)
         for pod in list(self.pods):
-            if pod.rpartition("-")[0] not in self.names("StatefulSet"):
+            if self._owners[pod] not in self.workloads():
                 del self.pods[pod]
 
+    def surge(self, name: str) -> None:
+        """A Deployment has its second pod, which is not ready yet."""
+        live = self.children[self.key(name)]
+        counts = {"replicas": 2, "readyReplicas": 1, "updatedReplicas": 1}
+        live["status"] = counts | {"observedGeneration": live["metadata"]["generation"]}
+        self._pod(name, 1, live["spec"]["template"]["metadata"]["labels"], ready=False)
+
     @staticmethod
-    def _pod(name: str, labels: Mapping[str, str], ready: bool) -> Manifest:
+    def key(workload: str) -> Key:
+        """Of a KIND/NAME."""
+        kind, _, name = workload.partition("/")
+        return Key(kind, NAMESPACE, name)
+
+    def _pod(self, workload: str, index: int, labels: Mapping[str, str], ready: bool) -> None:
+        kind, _, name = workload.partition("/")
+        pod = f"{name}-{index}" if kind == "StatefulSet" else f"{name}-{labels[REVISION_LABEL]}-{index}"
         conditions = [{"type": "Ready", "status": "True" if ready else "False"}]
-        metadata = {"name": name, "namespace": NAMESPACE, "uid": name, "labels": dict(labels)}
-        return {"kind": "Pod", "metadata": metadata, "spec": {}, "status": {"conditions": conditions}}
+        metadata = {"name": pod, "namespace": NAMESPACE, "uid": pod, "labels": dict(labels)}
+        self._owners[pod] = workload
+        self.pods[pod] = {"kind": "Pod", "metadata": metadata, "spec": {}, "status": {"conditions": conditions}}
 
     def revisions(self) -> dict[str, str]:
         """By pod, the revision that it runs."""

@@ -18,7 +18,7 @@ PER_SITE: dict[str, Any] = {"gateway": {"perSite": True}}
 
 
 def site_set(site: str) -> str:
-    return f"front-route-{site_word(site)}"
+    return f"Deployment/front-route-{site_word(site)}"
 
 
 def kinds(manifests: tuple[Manifest, ...]) -> list[str]:
@@ -53,15 +53,33 @@ def test_addresses_of_gateways_are_waited_for() -> None:
     assert error.value.message == "Services without an address: front-route-0, front-route-1"
 
 
-def test_one_gateway_needs_no_peers_and_no_budget() -> None:
+def test_one_gateway_needs_no_peers_and_no_budget_and_goes_after_its_successor() -> None:
     plan = RouteFleet().step(route(gateway={"replicas": 1}))
+    rolling = plan.apply[-1]["spec"]["strategy"]["rollingUpdate"]
+    assert rolling == {"maxSurge": 1, "maxUnavailable": 0}
     assert kinds(plan.apply) == [
         "Service/front-route",
         "Service/front-route-gateways",
         "NetworkPolicy/front-route",
         f"ConfigMap/front-route-{plan.revision}",
-        "StatefulSet/front-route",
+        "Deployment/front-route",
     ]
+
+
+def test_a_rollout_has_ended_when_the_successor_serves() -> None:
+    fleet = RouteFleet()
+    alone = {"gateway": {"replicas": 1}}
+    fleet.step(route(**alone))
+    fleet.roll()
+    fleet.step(route(queue={"max": 5}, **alone))
+    fleet.surge("Deployment/front-route")
+    fleet.step(route(queue={"max": 5}, **alone))
+    assert fleet.condition("Ready") == ("True", "Serving")
+    assert fleet.condition("Reconciling") == ("True", "RollingOut"), "the one that is ready is the former"
+    assert len(fleet.names("ConfigMap")) == 2
+    fleet.roll()
+    fleet.step(route(queue={"max": 5}, **alone))
+    assert fleet.condition("Programmed") == ("True", "Programmed")
 
 
 def test_the_same_spec_is_the_same_revision() -> None:
@@ -112,6 +130,10 @@ def test_fewer_gateways_lose_their_services_last() -> None:
     fleet.roll()
     asked = route(gateway={"replicas": 1})
     assert fleet.step(asked).delete == ()
+    assert fleet.workloads() == ["Deployment/front-route", "StatefulSet/front-route"], "the last one is up before"
+    fleet.roll()
+    fleet.step(asked)
+    assert fleet.workloads() == ["Deployment/front-route"]
     fleet.roll()
     fleet.step(asked)
     assert fleet.names("Service") == ["front-route", "front-route-gateways"]
@@ -163,7 +185,7 @@ def test_a_gateway_at_each_site_prefers_its_own_pods() -> None:
     fleet.nodes = [node("n1", "Site_A"), node("n2", "b"), node("n3", "b")]
     plan = fleet.step(route(**PER_SITE))
     assert plan.replicas == 2
-    assert fleet.names("StatefulSet") == sorted(map(site_set, ("Site_A", "b")))
+    assert fleet.workloads() == sorted(map(site_set, ("Site_A", "b")))
     assert fleet.names("PodDisruptionBudget") == []
     near = [name for name in fleet.names("Service") if name.endswith(site_word("Site_A")) and name.count("-") == 3]
     (service,) = near
@@ -186,7 +208,7 @@ def test_sites_have_their_turn() -> None:
     turns = 0
     while (plan := fleet.step(asked)).deferred:
         turns += 1
-        begun = {name for name in fleet.names("StatefulSet") if _revision(fleet, name) == plan.revision}
+        begun = {name for name in fleet.workloads() if _revision(fleet, name) == plan.revision}
         old = [pod for pod, revision in fleet.revisions().items() if revision == first.revision]
         assert len(old) + turns == 4, "one site at a time"
         fleet.roll(*begun)
@@ -196,7 +218,7 @@ def test_sites_have_their_turn() -> None:
 
 
 def _revision(fleet: RouteFleet, name: str) -> str:
-    labels: dict[str, str] = fleet.children[Key("StatefulSet", NAMESPACE, name)]["metadata"]["labels"]
+    labels: dict[str, str] = fleet.children[fleet.key(name)]["metadata"]["labels"]
     return labels["agentfleet.dev/revision"]
 
 
@@ -209,7 +231,7 @@ def test_a_site_that_is_cut_off_holds_up_nobody() -> None:
     asked = route(queue={"max": 5}, **PER_SITE)
     assert fleet.step(asked).deferred == 1
     for _ in range(2):
-        fleet.roll(*(name for name in fleet.names("StatefulSet") if name != site_set("a")))
+        fleet.roll(*(name for name in fleet.workloads() if name != site_set("a")))
         plan = fleet.step(asked)
     assert plan.deferred == 0
     assert fleet.condition("Programmed") == ("False", "RollingOut"), "it will have it when it is back"

@@ -232,6 +232,8 @@ def test_keys_of_another_namespace_cannot_be_mounted() -> None:
 def test_models_that_endpoints_tell_are_nobodys_choice() -> None:
     """Their order would choose one, and their names would get into haproxy.cfg."""
     held = Held().server("far", engine="External", external={"url": "https://api.example.com/v1", "location": "Edge"})
+    held.server("odd", engine="FoundryLocal", model={"uri": "foundry://a b"}, external={"url": "http://10.0.0.9/v1"})
+    assert (one(to("odd"), held, auth=AUTH).reason, one(to("odd"), held, auth=AUTH).usable) == ("NotReady", None)
     held.objects[Key("ModelServer", "demo", "far")]["status"]["models"] = [{"name": "m1", "state": "Ready"}]
     found = one(to("far"), held)
     assert (found.reason, found.usable) == ("NotReady", None)

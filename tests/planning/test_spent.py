@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agentfleet.manifests.gateway_names import budgets_name
 from agentfleet.objects import Manifest, key_of, parent_of
 from agentfleet.planning import spent
-from agentfleet.planning.spent import TooMany, config_map, merged, name_of, read, write
+from agentfleet.planning.spent import config_map, fitting, merged, name_of, read, write
 from agentfleet.resources.agentroute import AgentRoute
 
 NOW = datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
@@ -68,11 +68,17 @@ def test_the_order_of_answers_says_nothing_and_reading_gives_what_was_written(
     assert read(write(together)) == together
 
 
-def test_more_than_an_object_holds_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spent, "_LARGEST", 60)
-    write({"a": {ALICE: Decimal(1)}})
-    with pytest.raises(TooMany, match="2 counters are 90 bytes, more than the 60 that are kept"):
-        write({"a": {ALICE: Decimal(1)}, "b": {ALICE: Decimal(1)}})
+def test_of_more_than_an_object_holds_the_most_used_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = {f"Key|user-{number}|tokens|Day|2026-11-21": Decimal(number) for number in range(100)}
+    route = {"Route||tokens|Day|2026-11-21": Decimal(1), "Key|a|usd|Day|2026-11-21": Decimal("0.01")}
+    counts = {"a": many | route, "b": dict(many)}
+    assert fitting(counts) == counts
+    monkeypatch.setattr(spent, "_LARGEST", 600)
+    kept = fitting(counts)
+    assert 500 < len(write(kept)) <= 600
+    assert set(kept["a"]) > set(route)
+    most = [number for number in range(100) if f"Key|user-{number}|tokens|Day|2026-11-21" in kept["a"]]
+    assert most == list(range(100 - len(most), 100))
 
 
 def test_the_config_map_is_the_routes() -> None:

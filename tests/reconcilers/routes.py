@@ -1,11 +1,11 @@
-"""An operator without its edges for tests of AgentRoutes: real rendering, a cluster in memory, a small StatefulSet
-controller. ModelServers are put there as reconcile would leave them."""
+"""An operator without its edges for tests of AgentRoutes: real rendering, a cluster in memory, a small controller of
+StatefulSets and Deployments. ModelServers are put there as reconcile would leave them."""
 
 from datetime import timedelta
 from typing import Any
 
 from agentfleet.gateway.haproxy import render
-from agentfleet.objects import AGENT_ROUTE_LABEL, Key, Manifest
+from agentfleet.objects import AGENT_ROUTE_LABEL, Key, Manifest, key_of
 from agentfleet.reconcilers.agentroute import AgentRoutes
 from agentfleet.reconcilers.base import KindReconciler, Surroundings
 from tests.builders import NAMESPACE, manifest
@@ -14,6 +14,7 @@ from tests.world import World, meta
 
 ROUTE = Key("AgentRoute", NAMESPACE, "chat")
 SET = Key("StatefulSet", NAMESPACE, "chat-route")
+ALONE = Key("Deployment", NAMESPACE, "chat-route")
 SECRET = Key("Secret", NAMESPACE, "agentfleet-identity")
 UID = "22222222-3333-4444-5555-666666666666"
 
@@ -36,6 +37,7 @@ class RouteWorld(World):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        self.owners: dict[str, Key] = {}
         self.cluster = AddressedCluster()
         self.cluster.on_change = lambda seen, deleted: self.cache.observe(seen, deleted=deleted)
         self.start()
@@ -84,7 +86,7 @@ class RouteWorld(World):
         return await self.reconcile(ROUTE)
 
     async def settle(self) -> None:
-        """Reconcile, and let a small StatefulSet controller answer, until nothing changes any more."""
+        """Reconcile, and let a small controller of workloads answer, until nothing changes any more."""
         for _ in range(50):
             before = dict(self.cluster.objects)
             await self.once()
@@ -94,13 +96,13 @@ class RouteWorld(World):
         raise AssertionError("did not settle")
 
     def run_gateways(self, *, ready: bool = True) -> None:
-        """Every StatefulSet gets its pods of the newest template."""
+        """Every workload gets its pods of the newest template."""
         for key, found in list(self.cluster.objects.items()):
-            if key.kind != "StatefulSet":
+            if key.kind not in ("StatefulSet", "Deployment"):
                 continue
             wanted = found["spec"]["replicas"]
             for index in range(10):
-                pod = Key("Pod", NAMESPACE, f"{key.name}-{index}")
+                pod = Key("Pod", NAMESPACE, f"{key.name}-{'' if key.kind == 'StatefulSet' else 'x'}{index}")
                 if index < wanted:
                     self._run_pod(pod, found, ready=ready)
                 else:
@@ -109,12 +111,20 @@ class RouteWorld(World):
             status = counts | {"observedGeneration": found["metadata"]["generation"]}
             if found.get("status") != status:
                 self.cluster.patch_status(key, status)
+        self._collect()
+
+    def _collect(self) -> None:
+        """Pods of workloads that are gone go, too."""
+        for key in list(self.cluster.objects):
+            if key.kind == "Pod" and self.owners.get(key.name) not in self.cluster.objects:
+                self.cluster.remove(key)
 
     def _run_pod(self, key: Key, owner: Manifest, *, ready: bool) -> None:
         labels = owner["spec"]["template"]["metadata"]["labels"]
         assert labels[AGENT_ROUTE_LABEL] == ROUTE.name
         conditions = [{"type": "Ready", "status": str(ready)}, {"type": "PodScheduled", "status": "True"}]
         status = {"conditions": conditions, "podIP": "10.0.0.1", "phase": "Running" if ready else "Pending"}
+        self.owners[key.name] = key_of(owner)
         metadata = meta(key.name) | {"labels": labels, "creationTimestamp": "2026-11-21T10:00:00Z"}
         self.cluster.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
 

@@ -8,7 +8,7 @@ import pytest
 from agentfleet.errors import NotReady, Transient
 from agentfleet.objects import Key
 from tests.builders import NAMESPACE
-from tests.reconcilers.routes import PHI, ROUTE, SECRET, SET, RouteWorld
+from tests.reconcilers.routes import ALONE, PHI, ROUTE, SECRET, SET, RouteWorld
 from tests.world import meta
 
 
@@ -104,18 +104,20 @@ async def test_more_gateways_are_scaled_and_know_each_other(world: RouteWorld) -
     assert "chat-route-2" in world.names("Service")
     world.route(gateway={"replicas": 1})
     await world.settle()
-    assert world.cluster.objects[SET]["spec"]["replicas"] == 1
+    assert SET not in world.cluster.objects
+    assert world.cluster.objects[ALONE]["spec"]["replicas"] == 1
     assert world.names("Service") == {"chat-route", "chat-route-gateways"}, "alone, it needs no name of its own"
 
 
-async def test_gateways_that_were_scaled_by_hand_are_scaled_back(world: RouteWorld) -> None:
-    world.route()
+@pytest.mark.parametrize(("replicas", "key"), [(2, SET), (1, ALONE)])
+async def test_gateways_that_were_scaled_by_hand_are_scaled_back(world: RouteWorld, replicas: int, key: Key) -> None:
+    world.route(gateway={"replicas": replicas})
     await world.settle()
-    scaled = copy.deepcopy(world.cluster.objects[SET])
+    scaled = copy.deepcopy(world.cluster.objects[key])
     scaled["spec"]["replicas"] = 5
     world.cluster.put(scaled)
     await world.settle()
-    assert world.cluster.objects[SET]["spec"]["replicas"] == 2
+    assert world.cluster.objects[key]["spec"]["replicas"] == replicas
 
 
 async def test_a_target_that_is_not_there_is_said_and_comes(world: RouteWorld) -> None:
@@ -177,16 +179,16 @@ async def test_a_gateway_for_each_site(world: RouteWorld) -> None:
         world.node(name, site)
     world.route(gateway={"perSite": True})
     await world.settle()
-    assert len(world.names("StatefulSet")) == 2
+    assert len(world.names("Deployment")) == 2
     assert world.condition("Ready") == ("True", "Serving")
     assert world.references.parents(Key("Node", "", "n1")) == [ROUTE]
     world.node("n4", "west")
     await world.settle()
-    assert len(world.names("StatefulSet")) == 3
+    assert len(world.names("Deployment")) == 3
     assert world.status["replicas"] == 3
     world.cluster.remove(Key("Node", "", "n4"))
     await world.settle()
-    assert len(world.names("StatefulSet")) == 2
+    assert len(world.names("Deployment")) == 2
 
 
 async def test_sites_that_nobody_knows_are_waited_for(world: RouteWorld) -> None:

@@ -171,11 +171,13 @@ def test_keys_come_and_go_without_a_restart(
 
 
 def test_counts(flowing: dict[str, list[Traffic]], capsys: pytest.CaptureFixture[str]) -> None:
-    for both in flowing.values():
-        for seen in both:
-            seen.end()
+    every = [seen for both in flowing.values() for seen in both]
+    for seen in every:
+        seen.stop()
+    for seen in every:
+        seen.end()
     with capsys.disabled():
-        print(f"\n{table(*(seen for both in flowing.values() for seen in both))}")
+        print(f"\n{table(*every)}")
     for name in CHANGING:
         for seen in flowing[name]:
             seen.assert_nothing_lost()

@@ -94,9 +94,9 @@ def _gateway_at(scenario: Scenario, name: str, node: Node) -> str:
     return next(f"{pod['status']['podIP']}:8080" for pod in pods if pod["spec"]["nodeName"] == node.name)
 
 
-def _served_by(scenario: Scenario, node: Node) -> set[str]:
-    """Nodes of the pods that answer a site's clients."""
-    url = f"http://{_address(scenario)}/v1/chat/completions"
+def _served_by(scenario: Scenario, node: Node, address: str = "") -> set[str]:
+    """Nodes of the pods that answer a site's clients, at the sites' Service or where they say."""
+    url = f"http://{address or _address(scenario)}/v1/chat/completions"
     pods = set(run(node.enter_network([sys.executable, "-c", _ASK, url]), timeout=60).split())
     found = {pod["metadata"]["name"]: pod["spec"]["nodeName"] for pod in scenario.children("Pod", NAME)}
     return {found[pod] for pod in pods}
@@ -133,6 +133,11 @@ def test_clients_get_their_own_site(scenario: Scenario, embedded: EmbeddedCluste
     for node in embedded.nodes:
         at_home = partial(_serves_itself, scenario, node)
         scenario.until(at_home, f"{node.name} serves itself")
+
+
+def test_elsewhere_all_pods_are_used(scenario: Scenario, left: Node, lost: Node) -> None:
+    gateway = _gateway_at(scenario, "everywhere", left)
+    scenario.until(lambda: _served_by(scenario, left, gateway) == {left.name, lost.name}, "both pods answer")
 
 
 def _serves_itself(scenario: Scenario, node: Node) -> bool:

@@ -6,7 +6,9 @@ All targets are scripted: they fail as they are told.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -17,6 +19,8 @@ from e2e.scenarios.routes import Answer, Ask, Route, route, wait_ready
 from e2e.scenarios.scenario import Scenario
 
 SERVERS = ("one", "two", "narrow", "cloud")
+LONELY = "lonely"
+"""A ModelServer with one pod."""
 _HARD = "Analyse the architecture of our whole system step by step and prove that the design is safe, then compare it."
 _CAUSES = {
     "rate limited": "status=429,retry_after=30",
@@ -32,6 +36,7 @@ Servers = Mapping[str, httpx.Client]
 @pytest.fixture(scope="module")
 def servers(scenario: Scenario) -> Iterator[Servers]:
     """The scripted servers by name, past the route."""
+    scripted.apply_engines(scenario, scripted.model_server(LONELY))
     scripted.apply_all(scenario, *SERVERS)
     with ExitStack() as stack:
         yield {name: stack.enter_context(scripted.control(scenario, name)) for name in SERVERS}
@@ -40,10 +45,11 @@ def servers(scenario: Scenario) -> Iterator[Servers]:
 @pytest.fixture(scope="module")
 def sturdy(scenario: Scenario, servers: Servers) -> Iterator[Route]:
     """The route."""
+    scenario.wait_ready(LONELY)
     scenario.apply("route.yaml")
     wait_ready(scenario, "sturdy")
     with route(scenario, "sturdy", "sk-alice") as found:
-        scenario.until(lambda: _ready(found) == set(SERVERS), "the gateways reach all targets", timeout=20)
+        scenario.until(lambda: _ready(found) == {*SERVERS, LONELY}, "the gateways reach all targets", timeout=20)
         yield found
 
 
@@ -158,11 +164,29 @@ def test_a_long_queue_escalates(sturdy: Route, servers: Servers) -> None:
 
 
 def test_a_slow_target_escalates(scenario: Scenario, sturdy: Route, servers: Servers) -> None:
-    with _playing(servers["two"], "delay=1.3"):
+    with _playing(servers["two"], "delay=0.6"):
         scenario.until(
             lambda: sturdy.ask("slow").decision["reason"] == "Escalated", "what would be slow escalates", timeout=25
         )
     assert _received(servers)["cloud"] >= 1
+
+
+def test_who_waits_for_the_only_pod_waits_for_its_successor(
+    scenario: Scenario, sturdy: Route, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two are with the pod when it dies, the others in the queue before it: all are answered by the next one."""
+    (pod,) = scenario.children("Pod", LONELY)
+    asks = [Ask(f"model/{LONELY}", script="delay=2")] * 8
+    with ThreadPoolExecutor(1) as pool:
+        answering = pool.submit(sturdy.burst, asks)
+        time.sleep(1)
+        name = pod["metadata"]["name"]
+        scenario.kubectl("delete", "pod", name, "--grace-period=0", "--force", "--wait=false")
+        answers = answering.result()
+    with capsys.disabled():
+        print(f"\nthe only pod died: the slowest of 8 took {max(answer.seconds for answer in answers):.1f} s")
+    assert {answer.status for answer in answers} == {200}, [str(each) for each in answers if each.status != 200]
+    assert all(answer.pod and answer.pod != name for answer in answers)
 
 
 def test_nobody_there(scenario: Scenario, sturdy: Route, servers: Servers) -> None:

@@ -67,10 +67,10 @@ def test_each_pod_has_ten_at_once_and_the_rest_spills(
 
 
 def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> None:
-    full = [Ask("queued", script="delay=2.5")] * (PLACES * DESKS)
+    full = [Ask("queued", script="delay=4")] * (PLACES * DESKS)
     waves = {
         priority: [Ask("queued", script="delay=0.7", after=after, headers={"x-agentroute-priority": priority})] * 20
-        for priority, after in {"low": 0.7, "normal": 0.9, "high": 1.1}.items()
+        for priority, after in {"low": 2.0, "normal": 2.2, "high": 2.4}.items()
     }
     scripted.forget(scenario, "desk")
     answers = office.burst([*full, *waves["low"], *waves["normal"], *waves["high"]])
@@ -86,7 +86,7 @@ def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> No
 
 def test_the_queue_has_an_end_in_length_and_in_time(office: Route) -> None:
     full = [Ask("queued", script="delay=8")] * (PLACES * DESKS)
-    answers = office.burst([*full, *[Ask("queued", after=0.8)] * 250])
+    answers = office.burst([*full, *[Ask("queued", after=1.5)] * 250])
     late = [answer for answer in answers if answer.status == 503]
     refused = [answer for answer in answers if answer.status == 429]
     assert _by_status(answers).keys() == {200, 429, 503}, _by_status(answers)

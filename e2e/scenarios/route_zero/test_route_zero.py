@@ -21,6 +21,8 @@ CALLERS = 500
 LEAVING = 60
 PLACES = 4
 """maxConcurrent"""
+_PATIENCE = 1.0
+"""Seconds after which some callers leave."""
 _PERIOD = 0.2
 _AT_ENGINE = re.compile(r"^llamacpp:requests_(?:processing|deferred) (\d+)", re.MULTILINE)
 
@@ -81,7 +83,7 @@ def test_the_route_is_a_source_of_demand(scenario: Scenario, asleep: Route) -> N
 
 def test_all_callers_are_answered(scenario: Scenario, asleep: Route, capsys: pytest.CaptureFixture[str]) -> None:
     stay = [Ask(f"model/{NAME}")] * CALLERS
-    leave = [Ask(f"model/{NAME}", leaves_after=1.5)] * LEAVING
+    leave = [Ask(f"model/{NAME}", leaves_after=_PATIENCE)] * LEAVING
     began = time.monotonic()
     with _watched(scenario) as seen:
         answers = asleep.burst([*stay, *leave])
@@ -94,7 +96,7 @@ def test_all_callers_are_answered(scenario: Scenario, asleep: Route, capsys: pyt
     most = max(count for _, count in seen.waiting)
     assert most >= CALLERS, f"the scaling loop was told of {most:.0f} at most"
     assert seen.ready is not None
-    left = [count for at, count in seen.waiting if began + 4 < at < seen.ready]
+    left = [count for at, count in seen.waiting if began + _PATIENCE + 1 < at < seen.ready]
     assert left, "a pod came so fast that it cannot be told whether those that left have freed their places"
     assert max(left) <= CALLERS, f"{max(left):.0f} still wait"
 

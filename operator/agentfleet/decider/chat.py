@@ -22,7 +22,8 @@ MINUTE = 60.0
 
 _DECISION = "x-agentroute-decision"
 _COMPLEXITY = "x-agentroute-complexity"
-"""HAProxy takes it from its own pod, whatever classifies the requests of others."""
+"""HAProxy takes it from the decider, whatever classifies the requests of others."""
+_DECIDER = "x-af-decider"
 _TARGET = re.compile(r"(?:^|;)\s*target=([^;\s]+)")
 _ALWAYS_FORWARDED = ("authorization", "x-agentfleet-identity", "x-session-id", "x-agentroute-tier")
 
@@ -82,14 +83,16 @@ class Chat:
         policy: Policy,
         session: aiohttp.ClientSession,
         loopback: str,
+        password: str,
         *,
         workers: int = WORKERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`loopback` is HAProxy's address inside the pod, such as http://127.0.0.1:8080."""
+        """`loopback` is HAProxy's address inside the pod, such as http://127.0.0.1:8080; by `password` it knows us."""
         self._policy = policy
         self._session = session
         self._url = f"{loopback}/v1/chat/completions"
+        self._password = password
         self._clock = clock
         self._places = asyncio.Semaphore(workers)
         self._known = frozenset(target.name for target in policy.targets)
@@ -151,6 +154,7 @@ class Chat:
             elif name in self._forwarded and value.isascii():  # else it means nothing to the route
                 kept[name] = value
         kept[policy.priority_header] = question.priority
+        kept[_DECIDER] = self._password
         if question.complexity:
             for name in filter(None, (_COMPLEXITY, policy.complexity_header)):
                 kept[name] = question.complexity.capitalize()

@@ -14,7 +14,7 @@ import aiohttp
 from agentfleet.decider.models import ModelClient, ModelFailed
 from agentfleet.gateway import judge
 from agentfleet.gateway.decider_config import DeciderConfig
-from agentfleet.gateway.intents import Intents, by_embedding
+from agentfleet.gateway.intents import Intents, by_embedding, centroid
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +57,11 @@ class Classifier:
                 log.warning("examples of intents are not embedded yet: %s", error)
                 await asyncio.sleep(RETRY)
                 continue
+            by_name: dict[str, list[list[float]]] = {}
             for name, vector in zip(names, vectors, strict=True):
-                self._prototypes.setdefault(name, []).append(vector)
+                by_name.setdefault(name, []).append(vector)
+            # One for each intent: thousands of examples would hold up everything else that the decider does.
+            self._prototypes = {name: [centroid(each)] for name, each in by_name.items()}
 
     async def intent(self, text: str) -> str | None:
         """The name of the intent; None where it is not known."""

@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 MOST = 5_000
-"""Callers that one gateway counts of its own in one day or month. Whoever makes tokens chooses their subjects."""
+"""Counters of its own that one gateway keeps in one day or month. Whoever makes tokens chooses their subjects."""
 PICO = 10**12
 """Parts of a US dollar."""
 
@@ -63,7 +63,7 @@ class Ledger:
         self._counts: dict[Counter, dict[str, int]] = {}
         self._own = 0
         self.refused = 0
-        """Additions that were not counted because there were MOST callers already."""
+        """Additions that were not counted because there were MOST counters already."""
 
     def add(self, counter: Counter, amount: int) -> None:
         """Counts what this gateway let through."""

@@ -136,7 +136,7 @@ async def _serve(setup: Setup, ports: Ports, session: aiohttp.ClientSession, sta
     meter = Meter(admin, [target.id for target in policy.targets])
     rotation = Rotation(paths, admin)
     classifier = Classifier(config, session)
-    chat = Chat(policy, session, ports.loopback)
+    chat = Chat(policy, session, ports.loopback, paths.decider_map.read_text(encoding="utf-8").split()[0])
     ledger, requests = Ledger(setup.gateway), Requests()
     budgets = setup.budgets(ledger)
     spending = Spending(ledger, budgets, LoadedMap(paths.budgets_map, admin), setup.peers(ports.page), session, _now)

@@ -69,6 +69,11 @@ class Paths:
         return self.run / "identity.map"
 
     @property
+    def decider_map(self) -> Path:
+        """What HAProxy knows the decider's calls by."""
+        return self.run / "decider.map"
+
+    @property
     def certificate(self) -> Path:
         """The gateway's own, by the name under which HAProxy has loaded it."""
         return self.tls / "tls.crt"

@@ -5,6 +5,7 @@ It fails where the gateway could not do what the route says; a single bad entry 
 
 import base64
 import logging
+import secrets
 from pathlib import Path
 
 from agentfleet.decider import mounted, pem
@@ -27,6 +28,8 @@ def prepare(paths: Paths, budgets: dict[str, str]) -> mounted.Mounted:
         write_map(path, entries)
     write_map(paths.budgets_map, budgets)
     write_map(paths.identity_map, _identity(paths))
+    if not paths.decider_map.exists():  # HAProxy and the decider may have read it already
+        write_map(paths.decider_map, {secrets.token_hex(32): "decider"})
     _write_public_keys(paths)
     log.info(
         "prepared: %d API keys, %d credentials of targets, %d entries skipped",

@@ -2,7 +2,9 @@
 /health on, after it has checked who is calling."""
 
 import asyncio
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +20,8 @@ from agentfleet.gateway.types import Policy
 LARGEST_BODY = 10 * 2**20
 BATCH_AT_ONCE = 16
 """Requests of one batch in work at once, so that a batch does not take every worker."""
+BATCH_SECONDS = 570.0
+"""For a batch as a whole: HAProxy waits ten minutes for it, and what is answered by then must not be lost."""
 
 
 class Service:
@@ -66,19 +70,23 @@ class Service:
             items = parse_batch(await request.read())
         except BadQuestion as error:
             return _refusal(400, str(error), "invalid_request_error")
-        places = asyncio.Semaphore(BATCH_AT_ONCE)
+        places, until = asyncio.Semaphore(BATCH_AT_ONCE), time.monotonic() + BATCH_SECONDS
 
         async def one(index: int, item: Any) -> dict[str, Any]:
             async with places:
-                return await self._one(identifier(item, index), item, request.headers)
+                return await self._one(identifier(item, index), item, request.headers, until)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(index, item)) for index, item in enumerate(items)]
         return web.json_response({"results": [task.result() for task in tasks]})
 
-    async def _one(self, given: str | int, item: Any, headers: Mapping[str, str]) -> dict[str, Any]:
+    async def _one(self, given: str | int, item: Any, headers: Mapping[str, str], until: float) -> dict[str, Any]:
         try:
-            answer = await self._chat.ask(batch_question(item), headers)
+            question, left = batch_question(item), until - time.monotonic()
+            if left > 0:
+                answer = await self._chat.ask(replace(question, timeout=min(question.timeout, left)), headers)
+            else:
+                answer = Answer(408, "", error=f"the batch had its {BATCH_SECONDS:g} s before this one's turn came")
         except BadQuestion as error:
             answer = Answer(400, "", error=str(error))
         outcome = {"response": answer.response} if answer.status == 200 else {"error": answer.error}

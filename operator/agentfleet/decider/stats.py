@@ -13,7 +13,7 @@ COMMAND = "show info;show stat -1 6 -1\n"
 """6: backends and servers."""
 _STARTED = "Start_time_sec: "
 _TABLE = "# pxname,"
-_GATE = "gate"
+_POOL, _GATE = "pool_", "gate"
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _backend(rows: list[dict[str, str]]) -> Backend:
     """HAProxy writes servers first, then the backend itself; a backend's sessions include those that wait, and those at
     the gate, which are counted where it leads to."""
     whole = rows[-1]
-    gates = [row for row in rows if row["svname"] == _GATE]
+    gates = [row for row in rows if (row["pxname"].startswith(_POOL), row["svname"]) == (True, _GATE)]
     waiting, sessions, requests = (
         sum(_number(row[column]) for row in counted) - sum(_number(gate[column]) for gate in gates)
         for column, counted in (("qcur", rows), ("scur", [whole]), ("stot", [whole]))

@@ -2,10 +2,9 @@
 -- `rewrite`. haproxy.py renders the configuration that calls them; this file only carries between its variables, txn.*,
 -- and the pure parts: agentroute_scan.lua reads requests, agentroute_policy.lua decides.
 --
---   lua-load-per-thread agentroute.lua ROUTE.JSON BUFFER [AGAIN|trial]
+--   lua-load-per-thread agentroute.lua ROUTE.JSON BUFFER [trial]
 --
--- BUFFER holds what is read of a request; AGAIN is the most bytes of a body that can be sent twice, all that is read
--- where it is not said. With `trial` the header x-agentroute-trial may say what only a gateway knows, such as loads:
+-- BUFFER is tune.bufsize. With `trial` the header x-agentroute-trial may say what only a gateway knows, such as loads:
 -- so tests compare decisions with policy.py's. A gateway never has it.
 
 local load = require("agentroute_load")
@@ -17,7 +16,6 @@ local arguments = { ... }
 local route = require("agentroute_route").load(arguments[1])
 rewrite.know(route)
 local buffer = tonumber(arguments[2]) or 262144
-local again = tonumber(arguments[3]) or buffer
 local decode = arguments[3] == "trial" and require("agentroute_json").decode
 
 -- Nearly all that a request leaves behind is garbage at once: what this mode of the collector is made for.
@@ -72,9 +70,8 @@ end
 core.register_action("scan", { "http-req" }, function(txn)
   local found, size, readable = read(txn)
   scan.name(found, txn.f:req_fhdr("x-gateway-model-name"))
-  found.tokens = (size + 3) // 4
+  found.tokens = found.tokens or (size + 3) // 4
   found.unread = not readable or nil
-  found.large = readable and size > again
   txn:set_priv(found)
   txn:set_var("txn.readable", number(readable))
   txn:set_var("txn.tokens", found.tokens)
@@ -177,7 +174,6 @@ local function request_of(txn)
     txn = txn,
     model = found.model or "",
     readable = not found.unread,
-    large = found.large,
     tools = found.tools,
     vision = found.vision,
     prompt_tokens = found.tokens or 0,
@@ -206,7 +202,7 @@ end
 -- The text of x-agentroute-decision. Nothing in it is a client's own text: these are names that the contract allows.
 local function described(decision, names, request)
   local first = decision.plan[1]
-  local body = not request.readable and "unread" or request.large and "large" or "whole"
+  local body = request.readable and "whole" or "unread"
   return "rule=" .. decision.rule .. "; target=" .. (first and first.name or "") .. "; plan=" .. names
     .. "; reason=" .. decision.reason .. "; intent=" .. decision.intent .. "; complexity=" .. decision.complexity
     .. "; sensitivity=" .. decision.sensitivity .. "; body=" .. body .. "; attempt=1"
@@ -255,6 +251,9 @@ core.register_action("route", { "http-req" }, function(txn)
   txn:set_var("txn.hold", number(decision.hold))
   txn:set_var("txn.request_ms", decision.request_ms)
   txn:set_var("txn.first_byte_ms", decision.first_byte_ms)
+  txn:set_var("txn.left", decision.first_byte_ms > 0 and decision.first_byte_ms or decision.request_ms)
+  local now = core.now()
+  txn:set_var("txn.deadline", now.sec * 1000 + now.usec // 1000 + decision.request_ms)
   if route.is_hashed then
     txn:set_var("txn.key", tostring(key_of(decision, request)))
   end

@@ -45,8 +45,9 @@ function policy.decide(route, request, loads)
     if by_name then
       choice = { reason = "Named", order = allowed, preferred = 1, when = NOTHING, last_resort = "" }
     else
-      local able = policy.able(request, taken, allowed)
-      choice = policy.by_rule(route, request, taken, able, loads) or policy.by_default(route, taken, able, loads)
+      local able = policy.able(request, taken, allowed, loads)
+      choice = policy.by_rule(route, request, taken, able, loads)
+        or policy.by_default(route, request, taken, able, loads)
     end
     decision = policy.plan(route, request, taken, choice, loads)
   end
@@ -130,7 +131,12 @@ local function as_far_as_any(targets, can)
   return #result > 0 and result or targets
 end
 
-function policy.able(request, taken, targets)
+-- In lower case; empty where none is wanted.
+local function wanted_tier(request)
+  return request.smaller_tier and "lightweight" or lower(request:header("x-agentroute-tier") or "")
+end
+
+function policy.able(request, taken, targets, loads)
   local able = targets
   for index = 1, #ABILITIES do
     local need = ABILITIES[index]
@@ -138,9 +144,12 @@ function policy.able(request, taken, targets)
       able = as_far_as_any(able, function(target) return target.capabilities[need] end)
     end
   end
-  local wanted = request.smaller_tier and "lightweight" or lower(request:header("x-agentroute-tier") or "")
+  local wanted = wanted_tier(request)
   if wanted ~= "" then
-    able = as_far_as_any(able, function(target) return lower(target.tier) == wanted end)
+    local narrowed = kept(able, function(target) return lower(target.tier) == wanted end)
+    if any(narrowed, function(target) return target.scales_to_zero or loads[target.id].ready > 0 end) then
+      able = narrowed
+    end
   end
   return able
 end
@@ -155,7 +164,8 @@ function policy.by_rule(route, request, taken, able, loads)
       local order = #rule.fallback > 0 and distinct(preferred, chosen(able, rule.fallback)) or preferred
       if #order > 0 then
         return {
-          reason = reason, order = order, preferred = #preferred, when = rule.when, rule = rule, last_resort = "",
+          reason = reason, order = order, preferred = #first > 0 and #first or #preferred, when = rule.when,
+          rule = rule, last_resort = "",
         }
       end
     end
@@ -227,7 +237,7 @@ function policy.instead(rule, request, taken, able, own, loads)
   return NOTHING, "Rule"
 end
 
-function policy.by_default(route, taken, able, loads)
+function policy.by_default(route, request, taken, able, loads)
   local has_default = #route.default > 0
   local groups = {}
   local function add(reason, targets)
@@ -239,7 +249,11 @@ function policy.by_default(route, taken, able, loads)
   add("Primary", kept(able, function(target) return target.primary end))
   add("Default", chosen(able, route.default))
   if not has_default then
-    add("Tier", kept(able, function(target) return target.tier == TIERS[taken.complexity] end))
+    local tier, wanted = TIERS[taken.complexity], wanted_tier(request)
+    if wanted ~= "" and any(able, function(target) return lower(target.tier) == wanted end) then
+      tier = string.upper(sub(wanted, 1, 1)) .. sub(wanted, 2)
+    end
+    add("Tier", kept(able, function(target) return target.tier == tier end))
   end
   if not has_default or #groups == 0 then
     add("Spill", able)
@@ -270,7 +284,7 @@ function policy.plan(route, request, taken, choice, loads)
     local target = choice.order[index]
     local load = loads[target.id]
     local cause = policy.cause(target, load)
-    if not choice.when[cause] and load.waiting < route.queue_max then
+    if not cause or (not choice.when[cause] and load.waiting < route.queue_max) then
       now[#now + 1] = target
     elseif cause == "Saturated" then
       full[#full + 1] = target
@@ -336,7 +350,7 @@ end
 
 function policy.retries(when, target, request, side_effects)
   local result = {}
-  if not request.readable or request.large then
+  if not request.readable then
     return result
   end
   if when.Saturated and target.capacity then

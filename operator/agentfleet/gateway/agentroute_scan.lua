@@ -14,6 +14,7 @@ local scan = {}
 local QUOTE, BRACKET, T, BRACE, END_BRACE = 34, 91, 116, 123, 125
 local LAST_BYTES, SEED_BYTES, PREFIX_BYTES, MODEL_BYTES = 8192, 256, 512, 253
 local RAW_PREFIX = 6 * PREFIX_BYTES + 12 -- an escape has up to six characters for each byte, and one may be cut in two
+local FILE_BYTES, FILE_TOKENS = 4096, 1000
 local RAW_SEED = 6 * SEED_BYTES + 12
 local CONTROLS = {}
 for code = 0, 31 do
@@ -254,6 +255,20 @@ local function problem(walk)
   return nil
 end
 
+-- About how many tokens a body is. A file in it, as a data: URL, has nothing to do with its length in base64.
+local function tokens(body)
+  local text, files, at = #body, 0, #body >= FILE_BYTES and find(body, '"data:', 1, true)
+  while at do
+    local from, to = match(body, '^"data:[%w/+.;=-]*;base64,()[%w+/=\\]*()"', at)
+    local size = from and to - from or 0
+    if size >= FILE_BYTES then
+      text, files = text - size, files + 1
+    end
+    at = find(body, '"data:', to or at + 1, true)
+  end
+  return (text + 3) // 4 + files * FILE_TOKENS
+end
+
 -- A text of which only the beginning counts.
 local function beginning(raw)
   return raw and unescaped(sub(raw, 1, RAW_SEED), SEED_BYTES)
@@ -268,7 +283,7 @@ local function who(walk)
   return said ~= "|" and said or nil
 end
 
--- Reads a body that is there whole. Returns problem (or nil), model, model_at, stream, tools, vision; turns: how many
+-- Reads a body that is there whole. Returns problem (or nil), model, model_at, tokens, stream, tools, vision; turns: how many
 -- messages are the user's; first, second and last of them, unescaped and cut; who; and plain: the body with its escapes
 -- resolved, nil where it has none.
 function scan.whole(body, endpoint)
@@ -280,6 +295,7 @@ function scan.whole(body, endpoint)
     return { problem = "invalid_json" }
   end
   walk.problem = walk.problem or problem(walk)
+  walk.tokens = tokens(body)
   walk.first, walk.second, walk.who = beginning(walk.first), beginning(walk.second), who(walk)
   walk.last = walk.last and unescaped(walk.last, LAST_BYTES)
   return walk

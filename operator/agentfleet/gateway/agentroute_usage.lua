@@ -5,10 +5,15 @@ local Rewrite = require("agentroute_rewrite")
 
 local find, match, sub = string.find, string.match, string.sub
 
+local MOST_WORDS = 64
 local CARRIED = 512       -- bytes of a chunk that are kept: a usage may begin in one and end in the next
 local CHARGES = "abns@charge"
 
 local corrections = core.queue()
+
+local function seconds()
+  return core.now().sec
+end
 
 -- The numbers of the last usage in this text, or nil: those of chats, else those of responses.
 local function told(text)
@@ -39,12 +44,19 @@ function Usage:new()
   return setmetatable({ events = 0, carried = "" }, Usage)
 end
 
--- Only streams are looked at: of anything else no byte passes through Lua.
+-- Only streams are looked at, and only once: of anything else no byte passes through Lua, and what a hop of a chain
+-- passes on is counted by the one before, which alone has a txn.status.
+local function may_be_counted(txn)
+  return txn:get_var("txn.status") and (txn:get_var("txn.stream") == 1 or txn:get_var("txn.readable") == 0)
+end
+
 function Usage:http_headers(txn, message)
-  if not message:is_resp() then return end
-  local kind = message:get_headers()["content-type"]
+  if not message:is_resp() or not may_be_counted(txn) then return end
+  local headers = message:get_headers()
+  local kind, coding = headers["content-type"], headers["content-encoding"]
   if kind and find(kind[0], "text/event-stream", 1, true) == 1 then
-    self.until_ms = txn:get_var("txn.expires")
+    self.is_compressed = coding and coding[0] ~= "identity" -- then each byte counts as a token
+    self.since, self.until_ms = seconds(), txn:get_var("txn.deadline")
     filter.register_data_filter(self, message.channel)
   end
 end
@@ -56,7 +68,7 @@ function Usage:http_payload(txn, message)
     local now = core.now()
     if now.sec * 1000 + now.usec // 1000 > self.until_ms then return filter.ERROR end
   end
-  self.events = self.events + events(text)
+  self.events = self.events + (self.is_compressed and #text or events(text))
   local whole = self.carried .. text
   local tokens_in, tokens_out = told(whole)
   if tokens_in then txn:set_var("txn.told_in", tokens_in) end
@@ -75,6 +87,7 @@ function Usage:http_end(txn, message)
     groups = txn:get_var("txn.groups") or "",
     more = math.max(0, total - charged),
     less = math.max(0, charged - total),
+    age = seconds() - self.since,
   })
 end
 
@@ -109,6 +122,7 @@ core.register_task(function()
       headers = {
         ["x-af-caller"] = { one.caller }, ["x-af-groups"] = { one.groups },
         ["x-af-more"] = { tostring(one.more) }, ["x-af-less"] = { tostring(one.less) },
+        ["x-af-age"] = { tostring(one.age) },
       },
     })
   end
@@ -130,7 +144,7 @@ end)
 core.register_converters("words", function(claim)
   local words = {}
   for word in string.gmatch(sub(claim, 1, 1) == "[" and claim or '"' .. claim .. '"', '"([^"]*)"') do
-    if find(word, "^[%w][-%w_.]*$") and #word <= 64 then words[#words + 1] = word end
+    if #words < MOST_WORDS and #word <= 64 and find(word, "^[%w][-%w_.]*$") then words[#words + 1] = word end
   end
   return table.concat(words, ",")
 end)

@@ -88,10 +88,14 @@ def milliseconds(duration: str | None, default: int) -> int:
 
 
 def used(route: AgentRoute, resolution: Resolution) -> Iterator[tuple[str, spec_targets.Target, Resolved]]:
-    """The targets that the policy knows: their ids, what is said of them, and what they are."""
-    said = {target.name: target for target in route.spec.targets}
-    for index, found in enumerate(resolution.usable):
-        yield f"t{index}", said[found.name], found
+    """The targets that the policy knows: their ids, what is said of them, and what they are.
+
+    An id is the place in spec.targets: one that comes or goes leaves the others theirs.
+    """
+    for place, said in enumerate(route.spec.targets):
+        found = resolution.targets[said.name]
+        if found.usable is not None:
+            yield f"t{place}", said, found
 
 
 def _headers(**names: str | None) -> Mapping[str, str]:

@@ -28,11 +28,10 @@ def layout(
     settings: Settings,
     peers: tuple[Peer, ...] = (),
     near: Mapping[str, str] | None = None,
-    hosts: tuple[str, ...] = (),
 ) -> Layout:
     """The layout of `route`; InvalidSpec where a pattern is not taken.
 
-    `near` has, by target, the DNS name of the pods of a gateway's own site; `hosts` are the route's own host names.
+    `near` has, by target, the DNS name of the pods of a gateway's own site.
     """
     spec, classify = route.spec, route.spec.classify
     complexity = classify.complexity if classify else None
@@ -56,7 +55,6 @@ def layout(
         explain=not (spec.explain and spec.explain.header is False),
         audit_content=bool(spec.audit and spec.audit.content),
         threads=_threads(route),
-        hosts=(*hosts, *spec.hostnames),
     )
 
 
@@ -99,8 +97,8 @@ def _backends(
     route: AgentRoute, resolution: Resolution, peers: Sequence[Peer], near: Mapping[str, str]
 ) -> list[Backend]:
     return [
-        _backend(route, ident, said, found, _owner(route, index, said, found, peers), near.get(found.name))
-        for index, (ident, said, found) in enumerate(used(route, resolution))
+        _backend(route, ident, said, found, _owner(route, ident, said, found, peers), near.get(found.name))
+        for ident, said, found in used(route, resolution)
     ]
 
 
@@ -134,13 +132,16 @@ def _backend(
 
 
 def _owner(
-    route: AgentRoute, index: int, said: route_targets.Target, found: Resolved, peers: Sequence[Peer]
+    route: AgentRoute, ident: str, said: route_targets.Target, found: Resolved, peers: Sequence[Peer]
 ) -> int | None:
-    """The gateway that counts for all. Sites count for themselves: they have to go on when they are cut off."""
+    """The gateway that counts for all, by the target's place, so that it stays.
+
+    Sites count for themselves: they have to go on when they are cut off.
+    """
     if len(peers) < 2 or is_per_site(route) or found.kind == "External" or capacity(said) is None:
         return None
     outside = found.endpoint is not None and found.endpoint.service is None
-    return None if outside else index % len(peers)
+    return None if outside else int(ident[1:]) % len(peers)
 
 
 def _jwt(jwt: route_access.Jwt) -> Jwt:

@@ -151,10 +151,11 @@ def _needs(policy: Policy, request: Request, need: str) -> bool:
     return _holds(policy, request, Match(capabilities=(need,)))
 
 
-def _takes(policy: Policy, request: Request, rule: Rule) -> bool:
-    """Whether this rule decides where it is the only one, and the model id asks for a choice."""
+def _takes(policy: Policy, request: Request, rule: Rule, loads: Loads | None = None) -> bool:
+    """Whether this rule decides where it is the only one, and the model id asks for a choice. Without loads all are
+    idle."""
     alone = replace(policy, rules=(rule,), aliases=(*policy.aliases, request.model))
-    return decide(alone, request, _idle(policy)).rule == rule.name
+    return decide(alone, request, loads or _idle(policy)).rule == rule.name
 
 
 def _without_privacy(policy: Policy) -> Policy:
@@ -173,7 +174,7 @@ def _standing(policy: Policy, request: Request, target: Target, loads: Loads, de
         target.name,
         loads[target.id],
         held_back,
-        "" if held_back or not _asks_for_choice(policy, request) else _unable(policy, request, target),
+        "" if held_back or not _asks_for_choice(policy, request) else _unable(policy, request, target, loads),
         _hindrance(policy, target, loads),
         decision.plan.index(target.id) + 1 if target.id in decision.plan else None,
     )
@@ -203,7 +204,7 @@ def _held_back(policy: Policy, request: Request, target: Target, decision: Decis
             yield reason
 
 
-def _unable(policy: Policy, request: Request, target: Target) -> str:
+def _unable(policy: Policy, request: Request, target: Target, loads: Loads) -> str:
     """What the request needs, added one by one until the target is not among those that can any more."""
     alone = Rule(_PROBE, Match(), (target.id,))
     without_tier = {name: value for name, value in request.headers.items() if name != _TIER_HEADER}
@@ -219,14 +220,14 @@ def _unable(policy: Policy, request: Request, target: Target) -> str:
         (smaller, "a budget with SmallerTier is spent, and others are Lightweight"),
         (request, f"header {_TIER_HEADER} asks for a tier, and others have it"),
     ):
-        if not _takes(policy, asked, alone):
+        if not _takes(policy, asked, alone, loads):
             return reason
     return ""
 
 
 def _hindrance(policy: Policy, target: Target, loads: Loads) -> Hindrance | None:
     """The cause for which a spare target would be taken instead."""
-    spare = Target(f"t{len(policy.targets)}", _PROBE, "External", _PROBE, ())
+    spare = Target(f"t{1 + int(policy.targets[-1].id[1:])}", _PROBE, "External", _PROBE, ())
     both = {**loads, spare.id: Load()}
 
     def gives_way(when: tuple[Cause, ...]) -> bool:

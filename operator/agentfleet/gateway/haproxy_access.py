@@ -6,14 +6,22 @@ the gateway's own.
 
 from agentfleet.gateway.haproxy_text import answer, hexadecimal, one_of
 from agentfleet.gateway.layout import GROUPS_MAP, KEYS_MAP, RUN_FOLDER, Jwt, Layout
+from agentfleet.gateway.types import Policy
 
 IDENTITY_MAP = f"{RUN_FOLDER}/identity.map"
 """`key` → the namespace's key in base64, as the init step writes it."""
 IDENTITY = "x-agentfleet-identity"
 """Claims in base64url, a dot, and their HMAC-SHA256 in hexadecimal."""
 HOPS = "x-agentfleet-hops"
+"""The routes that a request has passed, with commas between: each by a hash, as clusters may have routes of one name,
+and as clouds need not know them."""
 MOST_HOPS = 8
-"""Gateways and agents that one request may pass."""
+LEEWAY_S = 60
+"""By so much may the clock of an identity provider differ."""
+DECIDER_MAP = f"{RUN_FOLDER}/decider.map"
+"""A random text of this pod alone, as the init step writes it: by it the decider's calls are known. By their address
+they are not, since a sidecar's or a port-forward's come from there, too."""
+DECIDER = "x-af-decider"
 JWT_SLOTS = tuple(f"{RUN_FOLDER}/jwt-{number}.pem" for number in range(4))
 """Public keys, as the init step puts them there: HAProxy wants to know their names as it starts."""
 
@@ -21,18 +29,23 @@ _MODES = ("Standard", "Private", "Offline")
 _ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512")
 
 
-def loop_guard(layout: Layout) -> list[str]:
-    """Refuse what goes in circles."""
-    message = "The request has come back to this gateway: a target leads to the route itself."
-    lines = [
-        "http-request set-var(txn.hops) int(1)",
-        f"http-request set-var(txn.hops) req.hdr_val({HOPS}),add(1) if {{ req.fhdr({HOPS}) -m found }}",
-        answer(508, message, "loop_detected", f"{{ var(txn.hops) -m int gt {MOST_HOPS} }}"),
+def loop_guard(policy: Policy) -> list[str]:
+    """Refuse what goes in circles. Through one route after another a request may go."""
+    named = f"str({policy.namespace}/{policy.name})"
+    unknown = "!{ var(proc.own) -m found }"
+    back = "The request has come back to this route: one of its targets leads to it."
+    passed = f"{{ req.fhdr({HOPS}) -m found }}"
+    return [
+        f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP}) if {unknown}",
+        f"http-request set-var(proc.own) {named},hmac(sha256,txn.identity_key),hex,lower,bytes(0,16) if {unknown}",
+        f"http-request set-var(proc.own) {named} if {unknown}",
+        answer(508, back, "loop_detected", f"{passed} {{ req.hdr({HOPS}),strcmp(proc.own) eq 0 }}"),
+        answer(
+            508, "Too many routes, one after the other.", "loop_detected", f"{{ req.hdr_cnt({HOPS}) ge {MOST_HOPS} }}"
+        ),
+        "http-request set-var(txn.hops) var(proc.own)",
+        f'http-request set-var-fmt(txn.hops) "%[req.fhdr({HOPS})],%[var(proc.own)]" if {passed}',
     ]
-    if layout.hosts:
-        own = f"{{ req.hdr(host),field(1,:),lower -m str {' '.join(layout.hosts)} }}"
-        lines.append(answer(508, message, "loop_detected", f"{{ var(txn.hops) -m int gt 1 }} {own}"))
-    return lines
 
 
 def who(layout: Layout) -> list[str]:
@@ -51,15 +64,24 @@ def who(layout: Layout) -> list[str]:
         lines += _jwt(layout.jwt)
     if layout.api_keys or layout.jwt:
         unknown = "!{ var(txn.caller) -m found }"
-        lines.append(answer(401, "Incorrect API key provided.", "invalid_api_key", unknown))
+        lines += _refuse("Incorrect API key provided.", "invalid_api_key", unknown)
     else:
         lines.append('http-request set-var(txn.caller) str("") if !signed')
     return [
         *lines,
         f"http-request set-var(txn.identity) req.fhdr({IDENTITY}) if signed",
+        f"http-request set-var(txn.inner) int(1) if {{ req.fhdr({DECIDER}),map_str({DECIDER_MAP}) -m found }}",
         "http-request del-header x-agentfleet- -m beg",
         "http-request del-header x-af- -m beg",
         f"http-request set-header {HOPS} %[var(txn.hops)]",
+    ]
+
+
+def _refuse(message: str, code: str, condition: str) -> list[str]:
+    """401, and why in the audit line."""
+    return [
+        f"http-request set-var(txn.reason) str({code}) if {condition}",
+        answer(401, message, code, condition),
     ]
 
 
@@ -98,7 +120,7 @@ def _jwt(jwt: Jwt) -> list[str]:
         "http-request set-var(txn.bearer) http_auth_bearer if !signed !{ var(txn.caller) -m found }"
         " { http_auth_bearer,field(3,.) -m len gt 0 }",
         f"http-request set-var(txn.alg) {bearer},jwt_header_query('$.alg')",
-        "acl token var(txn.bearer) -m found",
+        "acl token var(txn.alg) -m found",
         f"acl pinned var(txn.alg) -m str {jwt.algorithm}",
     ]
     for slot in JWT_SLOTS:
@@ -107,27 +129,39 @@ def _jwt(jwt: Jwt) -> list[str]:
             " if token pinned !{ var(txn.genuine) -m int 1 }"
         )
     lines += [
-        f"http-request set-var(txn.left) {bearer},jwt_payload_query('$.exp','int'),sub(txn.now) if token",
+        f"http-request set-var(txn.left) {bearer},jwt_payload_query('$.exp','int'),sub(txn.now),add({LEEWAY_S})"
+        " if token",
         f"http-request set-var(txn.early) {bearer},jwt_payload_query('$.nbf','int'),sub(txn.now) if token",
         f"http-request set-var(txn.issuer) {bearer},jwt_payload_query('$.iss'),hex,lower if token",
         f"http-request set-var(txn.audience) {bearer},jwt_payload_query('$.aud'),hex,lower if token",
         "acl genuine var(txn.genuine) -m int 1",
         "acl lasting var(txn.left) -m int gt 0",  # a token without exp has no txn.left
-        "acl early var(txn.early) -m int gt 0",
+        f"acl early var(txn.early) -m int gt {LEEWAY_S}",
         f"acl issued var(txn.issuer) -m str {hexadecimal(jwt.issuer)}",
     ]
-    conditions = "token pinned genuine lasting !early issued"
+    refusals = [
+        (f"The alg of the token is not {jwt.algorithm}.", "token_algorithm", "!pinned"),
+        ("No key fits the signature of the token.", "token_signature", "!genuine"),
+        ("The token has run out, or has no exp.", "token_expired", "!lasting"),
+        ("The token does not hold yet: its nbf is to come.", "token_early", "early"),
+        ("The iss of the token is not that of this route.", "token_issuer", "!issued"),
+    ]
     if jwt.audiences:
         # A string, or a list: '["a","b"]'. Its text is compared with its quotes around it.
         lines.append(f"acl meant var(txn.audience) -m str {' '.join(map(hexadecimal, jwt.audiences))}")
         quoted = " ".join(hexadecimal(f'"{each}"') for each in jwt.audiences)
         lines.append(f"acl meant var(txn.audience) -m sub {quoted}")
-        conditions += " meant"
+        refusals.append(("The aud of the token is none of this route.", "token_audience", "!meant"))
+    for message, code, failed in refusals:
+        lines += _refuse(message, code, f"token {failed}")
+    subject = "{ var(txn.subject) -m len gt 0 }"
     return [
         *lines,
-        f"http-request set-var(txn.caller) {bearer},jwt_payload_query('$.{jwt.subject_claim}') if {conditions}",
-        f"http-request set-var(txn.groups) {bearer},jwt_payload_query('$.{jwt.groups_claim}'),lua.words"
-        f" if {conditions}",
+        f"http-request set-var(txn.subject) {bearer},jwt_payload_query('$.{jwt.subject_claim}') if token",
+        *_refuse(f"The token has no {jwt.subject_claim}.", "token_subject", f"token !{subject}"),
+        # Nobody can call himself like a client with a key: ids of these have no colon.
+        "http-request set-var(txn.caller) str(jwt:),concat(,txn.subject) if token",
+        f"http-request set-var(txn.groups) {bearer},jwt_payload_query('$.{jwt.groups_claim}'),lua.words if token",
     ]
 
 

@@ -1,11 +1,13 @@
 """haproxy.cfg, what is made of answers: errors in OpenAI's form, tokens used, the gateway's headers. Pure."""
 
 from agentfleet.gateway import haproxy_limits
+from agentfleet.gateway.haproxy_process import longest_ms
 from agentfleet.gateway.haproxy_text import TRY_LATER, answer, comma_field, one_of
 from agentfleet.gateway.layout import Layout
+from agentfleet.gateway.types import Policy
 
 
-def answers(layout: Layout) -> list[str]:
+def answers(policy: Policy, layout: Layout) -> list[str]:
     """What is made of answers. Only those that are no stream are looked into here."""
     whole = "{ res.fhdr(content-type) -m beg application/json }"
     query = "res.body,json_query"
@@ -18,8 +20,8 @@ def answers(layout: Layout) -> list[str]:
         ),
         "http-response set-var(txn.late) res.fhdr(x-af-late) if chained || away",
         "http-response del-header x-af- -m beg if chained || away",
-        *_in_form(),
-        f"http-response wait-for-body time 10s if {whole}",
+        # Some send their headers at once, and white space until the answer is there.
+        f"http-response wait-for-body time {longest_ms(policy)}ms if {whole}",
         f"http-response set-var(txn.told_in) {query}('$.usage.prompt_tokens','int') if {whole}",
         f"http-response set-var(txn.told_out) {query}('$.usage.completion_tokens','int') if {whole}",
     ]
@@ -28,6 +30,9 @@ def answers(layout: Layout) -> list[str]:
         f"http-response set-var(txn.told_in) {query}('$.usage.input_tokens','int') if {responses} {whole}",
         f"http-response set-var(txn.told_out) {query}('$.usage.output_tokens','int') if {responses} {whole}",
     ]
+    # Not wanted, but some compress nevertheless: then a byte counts as a token, which is more than there can be.
+    compressed = "{ res.fhdr(content-encoding) -m found } !{ res.fhdr(content-encoding) -i identity }"
+    lines.append(f"http-response set-var(txn.told_out) res.body_size if {whole} {compressed}")
     if haproxy_limits.counts_tokens(layout):
         lines += [
             # An error has cost nothing.
@@ -35,9 +40,10 @@ def answers(layout: Layout) -> list[str]:
             "http-response set-var(txn.total) var(txn.told_out,0),add(txn.told_in) if { status lt 400 }",
             "http-response set-var(txn.more) var(txn.total),sub(txn.charged) if { var(txn.charged) -m found }",
             "http-response set-var(txn.less) var(txn.more),neg if { var(txn.charged) -m found }",
+            "http-response set-var(txn.age) date,sub(txn.now)",
             *haproxy_limits.correct(layout),
         ]
-    return lines
+    return [*lines, "http-response allow if { status lt 400 }", *_in_form()]
 
 
 def _in_form() -> list[str]:
@@ -65,5 +71,5 @@ def afterwards(layout: Layout) -> list[str]:
         f"http-after-response set-header x-agentroute-decision %[lua.decision] if {shown} {later}",
     ]
     if not layout.explain:  # but for the decider, which tells by it who has answered
-        lines.append("http-after-response del-header x-agentroute-decision if !{ src 127.0.0.1 }")
+        lines.append("http-after-response del-header x-agentroute-decision if !{ var(txn.inner) -m int 1 }")
     return lines

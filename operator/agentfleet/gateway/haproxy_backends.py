@@ -1,6 +1,6 @@
 """haproxy.cfg, where to: the pods of each target, the gate before those that sleep, the way to the owner. Pure.
 
-pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue; when the last pod goes, its queue moves to hold_<id>
+pool_<id>   pods by DNS, or an endpoint outside: checks, places, queue, which moves to hold_<id> when the last pod goes
 ready_<id>  the pods of the pool alone: the one place that tells how many are ready
 hold_<id>   the Service, by name: it refuses until there is a pod, and HAProxy tries three times a second
 own_<id>    the gateway that counts a target's requests for all
@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from agentfleet.gateway.haproxy_access import IDENTITY
-from agentfleet.gateway.haproxy_text import answer, section, when
+from agentfleet.gateway.haproxy_text import answer, revision, section, when
 from agentfleet.gateway.layout import CREDENTIALS_MAP, DECIDER_PORT, METRICS_PORT, OWNER_PORT, Backend, Layout
 from agentfleet.gateway.types import Policy, Target
 
@@ -34,7 +34,7 @@ def backends(policy: Policy, layout: Layout) -> list[str]:
 
 
 def _pool(policy: Policy, target: Target, backend: Backend) -> list[str]:
-    is_external = target.kind == "External" and not backend.service
+    is_external = backend.service is None
     lines = [
         *_balance(backend),
         f"timeout queue {policy.queue_ms}ms",
@@ -45,23 +45,38 @@ def _pool(policy: Policy, target: Target, backend: Backend) -> list[str]:
         "srvtcpka-idle 2s",
         "srvtcpka-intvl 1s",
         "srvtcpka-cnt 3",
-        "retries 2",
+        # An answer that was lost, two connects that fail, then the pod is known to be gone: the next one or the gate.
+        f"retries {4 if backend.service else 2}",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
         # An idle connection that its server closes just now would lose a request that must not be repeated.
         *(["option http-server-close"] if target.side_effects else []),
         *_sent(target, backend, is_external),
+        *(_timed(target) if backend.latency else []),
         *_answered(backend, is_external),
         *_servers(target, backend, is_external),
     ]
     return section(f"backend pool_{target.id}", lines)
 
 
+def _timed(target: Target) -> list[str]:
+    """How long the first byte takes, in microseconds: each answer counts for an eighth; of old ones nothing counts."""
+    mean, at = f"proc.latency_{target.id}", f"proc.latency_at_{target.id}"
+    recent = "{ var(txn.age) -m int lt 60 }"
+    return [
+        "http-response set-var(txn.took) res.timer.hdr,mul(1000)",
+        f"http-response set-var(txn.age) date,sub({at})",
+        f"http-response set-var({mean}) var({mean}),mul(7),add(txn.took),div(8) if {recent}",
+        f"http-response set-var({mean}) var(txn.took) if !{recent}",
+        f"http-response set-var({at}) date",
+    ]
+
+
 def _balance(backend: Backend) -> Iterator[str]:
     if backend.hashed:
         yield "balance hash var(txn.key)"
         yield "hash-type consistent"
-        yield "hash-balance-factor 150"
+        yield "hash-balance-factor 200"
     else:
         yield "balance leastconn"
     if backend.near:
@@ -77,26 +92,37 @@ def _sent(target: Target, backend: Backend, is_external: bool) -> list[str]:
         authorization = "http-request del-header authorization"
     lines = [
         "filter lua.exchange",
-        f"http-request set-var(txn.send_model) str({target.model})",
         "http-request set-timeout server var(txn.left) if { var(txn.left) -m int gt 0 }",
-        "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
-        # To be sent again a request is copied, with the whole of its buffer: not where only the hop before could do it.
-        "http-request disable-l7-retry if { var(txn.hop) -m int 1 } { nbsrv lt 2 }",
+        "http-request disable-l7-retry if { var(txn.once) -m int 1 } || { var(txn.followed) -m int 1 }",
         authorization,
         "http-request del-header x-af- -m beg",
+        "http-request del-header x-gateway-model-name",
+        # Nobody could read in a compressed answer what it has cost.
+        "http-request set-header accept-encoding identity",
     ]
     if not backend.is_agent:
         lines.append(f"http-request del-header {IDENTITY}")
     if backend.path:
         lines.append(f"http-request replace-path /v1(/.*)? {backend.path}\\1")
+    if target.location == "Cloud":
+        # How the route works, and whose session it is, is nobody's business outside.
+        lines += ["http-request del-header x-agentroute- -m beg", "http-request del-header x-session-id"]
     if is_external:
-        lines.append(f"http-request set-header host {backend.host}")
+        lines.append(f"http-request set-header host {_authority(backend)}")
     return lines
+
+
+def _authority(backend: Backend) -> str:
+    usual = 443 if backend.tls else 80
+    return backend.host if backend.port == usual else f"{backend.host}:{backend.port}"
 
 
 def _answered(backend: Backend, is_external: bool) -> list[str]:
     """What is made of answers before anybody looks at them."""
+    over = "{ date(0,ms),sub(txn.deadline) -m int gt 0 }"
     lines = [
+        # Time in the queue counts, and HAProxy's own limit begins after it.
+        answer(504, "The target did not answer in time.", "timeout", over, on="response"),
         "http-response set-var(txn.answered) int(1)",
         f"http-response set-timeout server {backend.idle_ms}ms",
         "http-response set-status 503 if { status 529 }",
@@ -117,15 +143,19 @@ def _servers(target: Target, backend: Backend, is_external: bool) -> list[str]:
         at = f"{backend.host}:{backend.port}"
         return [f"server endpoint {at} check inter 5s fall 2 rise 1 {IDLE}{place}{_address(backend)}"]
     lines = [
-        "default-server check inter 1s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 2 on-error fastinter"
+        "default-server check inter 1s fastinter 250ms fall 2 rise 1 observe layer4 error-limit 2 on-error mark-down"
         f" tcp-ut 4s {IDLE} hash-key addr init-addr none resolvers cluster resolve-prefer ipv4{place}{_tls(backend)}"
     ]
     backup = ""
     if backend.near:
         lines.append(f'server-template near {backend.slots} "{backend.near}:{backend.port}"')
-        backup = " backup"
+        backup = " backup weight 100"  # all of them are used at once, the gate too
     lines.append(f"server-template pod {backend.slots} {backend.host}:{backend.port}{backup}")
-    return [*lines, f"server gate abns@gate_{backend.id} backup weight 1"] if backend.service else lines
+    return (
+        [*lines, f"server gate abns@gate_{backend.id} backup no-check no-ssl maxconn 0 hash-key id"]
+        if backend.service
+        else lines
+    )
 
 
 def _ready(backend: Backend) -> list[str]:
@@ -138,19 +168,27 @@ def _ready(backend: Backend) -> list[str]:
     return section(f"backend ready_{backend.id}", lines)
 
 
-def _address(backend: Backend) -> str:
+def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(backend.host)
+        ipaddress.ip_address(host)
     except ValueError:
-        return f" init-addr none resolvers cluster resolve-prefer ipv4{_tls(backend)}"
-    return _tls(backend)
+        return False
+    return True
+
+
+def _address(backend: Backend) -> str:
+    if _is_address(backend.host):
+        return _tls(backend)
+    return f" init-addr none resolvers cluster resolve-prefer ipv4{_tls(backend)}"
 
 
 def _tls(backend: Backend) -> str:
     if not backend.tls:
         return ""
     authority = backend.ca_file or "@system-ca"
-    return f" ssl verify required verifyhost {backend.host} sni str({backend.host}) ca-file {authority}"
+    # Of an address HAProxy can check the certificate's authority, but not whom it is for.
+    name = "" if _is_address(backend.host) else f" verifyhost {backend.host} sni str({backend.host})"
+    return f" ssl verify required{name} ca-file {authority}"
 
 
 def _hold(policy: Policy, target: Target, backend: Backend) -> list[str]:
@@ -165,8 +203,8 @@ def _hold(policy: Policy, target: Target, backend: Backend) -> list[str]:
         f"server gate {backend.service}:{backend.service_port} maxconn {target.capacity or RAMP}"
         " init-addr none resolvers cluster resolve-prefer ipv4",
     ]
-    arrived = [f"bind abns@gate_{target.id}", "http-request set-var(txn.hop) int(1)", f"default_backend hold_{target.id}"]
-    return [*section(f"frontend gate_{target.id}", arrived), *section(f"backend hold_{target.id}", lines)]
+    late = [f"bind abns@gate_{target.id}", f"default_backend hold_{target.id}"]
+    return [*section(f"frontend gate_{target.id}", late), *section(f"backend hold_{target.id}", lines)]
 
 
 def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
@@ -186,14 +224,12 @@ def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
         "retry-on conn-failure empty-response",
         "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
         "http-response set-var(txn.answered) int(1)",
-        "option httpchk GET /healthz",
-        f"default-server check port {METRICS_PORT} inter 500ms fall 2 rise 2 tcp-ut 4s"
+        # By t0, t1 … a gateway of another revision means other targets: it is never up.
+        f"option httpchk GET /healthz/{revision(policy, layout)}",
+        f"default-server check port {METRICS_PORT} inter 500ms fall 2 rise 2 init-state down tcp-ut 4s"
         # What it refuses goes to its successor at once, not when the next checks have failed.
         " observe layer4 error-limit 1 on-error mark-down",
-        *(
-            f"server {peer.name} {peer.address}:{OWNER_PORT}{' backup' if place else ''}"
-            for place, peer in enumerate(order)
-        ),
+        *(f"server {peer.name} {peer.address}:{OWNER_PORT}" for peer in order),
     ]
     # The owner itself needs no way to itself, and must not count what it sends there twice.
     return when(f'!streq("$HOSTNAME",{order[0].name})', section(f"backend own_{backend.id}", lines))

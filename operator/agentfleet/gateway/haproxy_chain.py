@@ -12,7 +12,7 @@ The letters say after which causes the next is tried: Q full, T no answer in tim
 from collections.abc import Iterator
 
 from agentfleet.gateway.haproxy_access import IDENTITY_MAP
-from agentfleet.gateway.haproxy_text import answer, comma_field, one_of, section, when
+from agentfleet.gateway.haproxy_text import answer, comma_field, one_of, revision, section, when
 from agentfleet.gateway.layout import OWNER_PORT, Layout
 from agentfleet.gateway.types import EVERY_CAUSE, Cause, Policy
 
@@ -20,6 +20,7 @@ LETTERS: dict[Cause, str] = {"Saturated": "Q", "Timeout": "T", "RateLimited": "R
 _RETRY_ON = {"Q": "425", "T": "408", "R": "429", "S": "empty-response 500 502 503 504"}
 """425 and 408 are only between HAProxy and itself: full, and no answer in time."""
 _DEFAULT_ATTEMPTS = 3
+WAKING_S = 10
 
 
 def chains(policy: Policy) -> dict[str, int]:
@@ -106,11 +107,16 @@ def _go(policy: Policy, layout: Layout, level: int) -> list[str]:
         *_target(policy, level),
         *_more(level),
         "acl spills req.fhdr(x-af-retry) -m sub Q",
+        # The hop before has a copy already, and sends it to the next one.
+        "http-request set-var(txn.followed) int(1) if more { req.fhdr(x-af-retry) -m sub S }",
+        "http-request set-var(txn.now) date(0,ms)",
+        "http-request set-var(txn.deadline) req.fhdr(x-af-deadline),add(0)",
         *_arrived(),
-        *_full(policy, "more spills"),
+        *_full(policy, layout, "more spills"),
         *away(layout),
         "http-request set-header x-af-more 1 if away more spills",
-        *to_owner(layout),
+        *to_owner(policy, layout),
+        *waking(layout),
         *_shown(level),
         *places(policy, layout),
     ]
@@ -118,11 +124,9 @@ def _go(policy: Policy, layout: Layout, level: int) -> list[str]:
 
 
 def _arrived() -> list[str]:
-    """What the hop before has said: the deadline of all attempts, the limit of this one, the key for its pod."""
+    """What is left of the deadline of all attempts, and what the hop before has said: the limit of this one, the key
+    for its pod."""
     return [
-        "http-request set-var(txn.hop) int(1)",
-        "http-request set-var(txn.now) date(0,ms)",
-        "http-request set-var(txn.deadline) req.fhdr(x-af-deadline),add(0)",
         "http-request set-var(txn.left) var(txn.deadline),sub(txn.now)",
         "http-request set-var(txn.first) req.fhdr(x-af-first),add(0)",
         "http-request set-var(txn.shorter) var(txn.left),sub(txn.first)",
@@ -134,12 +138,14 @@ def _arrived() -> list[str]:
     ]
 
 
-def _full(policy: Policy, condition: str) -> Iterator[str]:
+def _full(policy: Policy, layout: Layout, condition: str) -> Iterator[str]:
     """Where another target follows, a full one says so at once instead of making the request wait."""
+    gated = {each.id for each in layout.backends if each.service}
     for target in policy.targets:
         if target.capacity:
             pool = f"pool_{target.id}"
-            taken = f"{one_of('txn.target', [target.id])} {{ be_conn_free({pool}) le 0 }} {{ nbsrv({pool}) gt 0 }}"
+            pods = f"ready_{target.id}" if target.id in gated else pool
+            taken = f"{one_of('txn.target', [target.id])} {{ be_conn_free({pool}) le 0 }} {{ nbsrv({pods}) gt 0 }}"
             yield answer(425, "All places are taken.", "saturated", f"{condition} {taken}")
 
 
@@ -167,16 +173,36 @@ def away(layout: Layout) -> list[str]:
     return [*lines, "acl away always_false"]
 
 
-def to_owner(layout: Layout) -> list[str]:
+def to_owner(policy: Policy, layout: Layout) -> list[str]:
     """What the owner is told, signed: its port must be of no use for others."""
     if len(layout.peers) < 2:
         return []
+    own = revision(policy, layout)
     return [
-        'http-request set-var-fmt(txn.ticket) "%[var(txn.target)]|%[var(txn.deadline)]" if away',
+        # Clocks of two nodes differ: what is told is the time that is left.
+        "http-request set-var(txn.rest) date(0,ms),neg,add(txn.deadline) if away",
+        f'http-request set-var-fmt(txn.ticket) "{own}|%[var(txn.target)]|%[var(txn.rest)]" if away',
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP}) if away",
         "http-request set-header x-af-target %[var(txn.target)] if away",
+        "http-request set-header x-af-left %[var(txn.rest)] if away",
         "http-request set-header x-af-pass %[var(txn.ticket),hmac(sha256,txn.identity_key),hex,lower] if away",
     ]
+
+
+def waking(layout: Layout) -> list[str]:
+    """`held`: a target has just woken up, and those that were held for it go first.
+
+    Beside them new ones would take each place of its first pod twice.
+    """
+    lines = []
+    for each in (backend.id for backend in layout.backends if backend.service):
+        this, slept = one_of("txn.target", [each]), f"proc.slept_{each}"
+        recent = f"{{ date,sub({slept}) -m int lt {WAKING_S} }}"
+        lines += [
+            f"http-request set-var({slept}) date if {this} {{ nbsrv(ready_{each}) eq 0 }}",
+            f"http-request set-var(txn.held) int(1) if {{ be_conn(hold_{each}) gt 0 }} {this} {recent}",
+        ]
+    return lines
 
 
 def places(policy: Policy, layout: Layout, *, may_be_away: bool = True) -> list[str]:
@@ -184,8 +210,9 @@ def places(policy: Policy, layout: Layout, *, may_be_away: bool = True) -> list[
     sleepers = [each.id for each in layout.backends if each.service]
     lines = ["use_backend own_%[var(txn.target)] if away"] if may_be_away and len(layout.peers) > 1 else []
     if sleepers:
-        asleep = "{ str(pool_),concat('',txn.target),nbsrv eq 0 }"
+        asleep = "{ str(ready_),concat('',txn.target),nbsrv eq 0 }"
         lines.append(f"use_backend hold_%[var(txn.target)] if {one_of('txn.target', sleepers)} {asleep}")
+        lines.append("use_backend hold_%[var(txn.target)] if { var(txn.held) -m int 1 }")
     return [*lines, "use_backend pool_%[var(txn.target)]"]
 
 
@@ -193,19 +220,24 @@ def owner(policy: Policy, layout: Layout) -> list[str]:
     """Where the other gateways' requests arrive, for targets whose count is this one's."""
     if len(layout.peers) < 2 or all(each.owner is None for each in layout.backends):
         return []
-    stranger = "!{ var(txn.given),secure_memcmp(txn.pass) }"
+    own = revision(policy, layout)
     lines = [
         f"bind :{OWNER_PORT}",
-        'http-request set-var-fmt(txn.ticket) "%[req.fhdr(x-af-target)]|%[req.fhdr(x-af-deadline)]"',
+        f'http-request set-var-fmt(txn.ticket) "{own}|%[req.fhdr(x-af-target)]|%[req.fhdr(x-af-left)]"',
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP})",
         "http-request set-var(txn.pass) var(txn.ticket),hmac(sha256,txn.identity_key),hex,lower",
         "http-request set-var(txn.given) req.fhdr(x-af-pass)",
-        answer(403, "This port is for gateways of the route.", "no_gateway", stranger),
+        # No gateway of this revision and with this key: one that is a gateway asks the next when it gets no answer.
+        "http-request reject if !{ var(txn.given),secure_memcmp(txn.pass) }",
         "http-request wait-for-body time 10s",
         "http-request set-var(txn.target) req.fhdr(x-af-target)",
         *once(policy),
+        "http-request set-var(txn.now) date(0,ms)",
+        "http-request set-var(txn.rest) req.fhdr(x-af-left),add(0)",
+        "http-request set-var(txn.deadline) var(txn.now),add(txn.rest)",
         *_arrived(),
-        *_full(policy, "{ req.fhdr(x-af-more) 1 }"),
+        *_full(policy, layout, "{ req.fhdr(x-af-more) 1 }"),
+        *waking(layout),
         *_shown(None),
         *places(policy, layout, may_be_away=False),
     ]

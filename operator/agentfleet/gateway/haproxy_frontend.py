@@ -5,7 +5,8 @@ who ─▶ how much ─▶ body ─▶ what (scan, sensitivity, complexity, conv
 
 from agentfleet.gateway import haproxy_access, haproxy_answers, haproxy_chain, haproxy_limits
 from agentfleet.gateway.complexity import LONG_PROMPT, LONG_TEXT, SHORT_PROMPT, SHORT_TEXT
-from agentfleet.gateway.haproxy_log import log_format
+from agentfleet.gateway.haproxy_log import TIER_BYTES, log_format
+from agentfleet.gateway.haproxy_process import MOST_AT_ONCE, intents_table
 from agentfleet.gateway.haproxy_text import JSON, TRY_LATER, answer, one_of, section
 from agentfleet.gateway.layout import CONFIG_FOLDER, DECIDER_PORT, HTTP_PORT, TLS_FOLDER, TLS_PORT, Layout
 from agentfleet.gateway.types import TIERS, Policy
@@ -25,14 +26,17 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
     """The section."""
     lines = [
         f"bind :{HTTP_PORT}",
+        f"maxconn {MOST_AT_ONCE}",
         *([f"bind :{TLS_PORT} ssl crt {TLS_FOLDER}/tls.crt alpn h2,http/1.1"] if layout.tls else []),
         "log stdout len 65500 format raw local0 info",
         "log ring@audit len 65500 format raw local0 info",
         "unique-id-format %[uuid()]",
         log_format(layout),
         *_path(),
-        *haproxy_access.loop_guard(layout),
+        *haproxy_access.loop_guard(policy),
         *haproxy_access.who(layout),
+        # Lines of a target's own log can be found by the audit line, and the other way round.
+        "http-request set-header x-request-id %[unique-id]",
         *_lists(),
         "http-request allow if { var(txn.endpoint) -m str decider }",
         *haproxy_limits.checks(layout),
@@ -40,14 +44,15 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
         *_classes(layout),
         *_conversation(policy, layout),
         *_intent(policy, layout),
-        "http-request set-var(txn.tier) req.fhdr(x-agentroute-tier)",
+        f"http-request set-var(txn.tier) req.fhdr(x-agentroute-tier),bytes(0,{TIER_BYTES})",
         "http-request lua.route",
         "http-request lua.dry_run if { req.fhdr(x-agentroute-dry-run) -i true }",
         *_refusals(),
         *haproxy_limits.charge(layout),
         *_audited(layout),
         *_on_its_way(policy, layout),
-        *haproxy_answers.answers(layout),
+        *haproxy_chain.waking(layout),
+        *haproxy_answers.answers(policy, layout),
         *haproxy_answers.afterwards(layout),
         "use_backend decider if { var(txn.endpoint) -m str decider }",
         "use_backend try_%[var(txn.retry)]_1 if chained",
@@ -81,7 +86,7 @@ def _lists() -> list[str]:
 
 def _body(layout: Layout) -> list[str]:
     message = f"The request is larger than {layout.max_body} bytes."
-    chunked, bad = "{ req.fhdr(transfer-encoding) -m found }", "{ var(txn.problem) -m found }"
+    unsaid, bad = "!{ req.fhdr(content-length) -m found }", "{ var(txn.problem) -m found }"
     return [
         "http-request set-var(txn.size) req.fhdr(content-length),add(0)",
         answer(413, message, "request_too_large", f"{{ var(txn.size) -m int gt {layout.max_body} }}"),
@@ -90,7 +95,7 @@ def _body(layout: Layout) -> list[str]:
             413,
             f"A request without content-length must not be larger than {layout.buffer} bytes.",
             "request_too_large",
-            f"{chunked} {{ req.body_size gt {layout.buffer} }}",
+            f"{unsaid} {{ req.body_size gt {layout.buffer} }}",
         ),
         "http-request lua.scan",
         answer(500, _FAILED, "internal_error", "!{ var(txn.tokens) -m found }"),
@@ -112,7 +117,7 @@ def _classes(layout: Layout) -> list[str]:
     if layout.complexity and not layout.ask_complexity:  # where a model does not tell in time, the default counts
         lines += _complexity()
     # The decider says it of each request of a batch.
-    said = "{ src 127.0.0.1 } { req.fhdr(x-agentroute-complexity)"
+    said = "{ var(txn.inner) -m int 1 } { req.fhdr(x-agentroute-complexity)"
     lines += [f"http-request set-var(txn.said) str({each}) if {said} -i {each.lower()} }}" for each in TIERS]
     return [*lines, "http-request set-var(txn.cplx) var(txn.said) if { var(txn.said) -m found }"]
 
@@ -136,8 +141,11 @@ def _conversation(policy: Policy, layout: Layout) -> list[str]:
     if layout.ask_intent or any(rule.strategy == "Sticky" or rule.canary for rule in policy.rules):
         session = "{ req.fhdr(x-session-id) -m len gt 0 }"
         lines += [
-            f'http-request set-var-fmt(txn.conv) "%[var(txn.caller)]|s|%[req.fhdr(x-session-id)]" if {session}',
-            f'http-request set-var-fmt(txn.conv) "%[var(txn.caller)]|%[var(txn.model)]|%[var(txn.seed)]" if !{session}',
+            # set-var-fmt would leave out control characters.
+            f"http-request set-var(txn.session) req.fhdr(x-session-id) if {session}",
+            f"http-request set-var(txn.conv) var(txn.caller),concat(|s|,txn.session) if {session}",
+            "http-request set-var(txn.conv)"
+            f" var(txn.caller),concat(|,txn.model,|),concat(,txn.seed,|),concat(,txn.who) if !{session}",
             "http-request set-var(txn.conversation) var(txn.conv),crc32",
         ]
     if any(rule.strategy == "PrefixAware" for rule in policy.rules):
@@ -154,11 +162,17 @@ def _intent(policy: Policy, layout: Layout) -> list[str]:
         if layout.ask_complexity:
             return [f"http-request lua.ask {url} {layout.complexity_ms} complexity if !{named} {unsaid}"]
         return []
-    unknown = f"!{named} !{{ var(txn.intent) -m found }}"
+    table = f"gateways/{intents_table(policy)}"
+    known = f"map_str({CONFIG_FOLDER}/intents.map)"
+    later = "{ var(txn.turns) -m int gt 1 } !{ var(txn.session) -m found }"
     lines = [
-        f"http-request track-sc0 var(txn.conv),xxh64 table gateways/intents if !{named}",
-        f"http-request set-var(txn.intent) sc_get_gpt(0,0),map_str({CONFIG_FOLDER}/intents.map) if !{named}",
-        f"http-request set-var(txn.new) int(1) if {unknown}",
+        # Many conversations begin alike: from its second text on one is known by both.
+        "http-request set-var(txn.talk) var(txn.conv)",
+        f"http-request set-var(txn.talk) var(txn.conv),concat(|,txn.second) if {later}",
+        f"http-request track-sc0 var(txn.talk),xxh64 table {table} if !{named}",
+        f"http-request set-var(txn.number) sc_get_gpt(0,0) if !{named}",
+        f"http-request set-var(txn.intent) var(txn.number),{known} if !{named}",
+        f"http-request set-var(txn.new) int(1) if !{named} {{ var(txn.number) -m int eq 0 }}",
     ]
     new = "{ var(txn.new) -m int 1 }"
     if layout.ask_complexity:
@@ -170,10 +184,16 @@ def _intent(policy: Policy, layout: Layout) -> list[str]:
         ]
     else:
         lines.append(f"http-request lua.ask {url} {layout.intent_ms} intent if {new}")
+    told = f"{new} {{ var(txn.told) -m int 1 }}"
+    numbers = f"map_str_int({CONFIG_FOLDER}/intent-numbers.map,{len(policy.intents) + 1})"
+    first = f"var(txn.conv),xxh64,table_gpt(0,{table}),{known}"
     return [
         *lines,
-        f"http-request set-var(txn.number) var(txn.intent),map_str_int({CONFIG_FOLDER}/intent-numbers.map,0) if {new}",
-        f"http-request sc-set-gpt(0,0) var(txn.number) if {new} {{ var(txn.number) -m int gt 0 }}",
+        # That there is none is known, too: the number after the last.
+        f"http-request set-var(txn.number) int({len(policy.intents) + 1}) if {told}",
+        f"http-request set-var(txn.number) var(txn.intent),{numbers} if {told} {{ var(txn.intent) -m found }}",
+        f"http-request sc-set-gpt(0,0) var(txn.number) if {told}",
+        f"http-request set-var(txn.intent) {first} if !{named} !{{ var(txn.intent) -m found }} {later}",
     ]
 
 
@@ -194,8 +214,6 @@ def _on_its_way(policy: Policy, layout: Layout) -> list[str]:
     header = policy.priority_header
     hops = bool(haproxy_chain.chains(policy)) or len(layout.peers) > 1
     lines = [
-        "http-request set-var(txn.left) var(txn.request_ms)",
-        "http-request set-var(txn.left) var(txn.first_byte_ms) if { var(txn.first_byte_ms) -m int gt 0 }",
         *_once(policy),
         *haproxy_access.sign(any(each.is_agent for each in layout.backends)),
         f"http-request set-var(txn.priority) int(-10) if {{ req.fhdr({header}) -i high }}",
@@ -205,7 +223,6 @@ def _on_its_way(policy: Policy, layout: Layout) -> list[str]:
         "acl only_full var(txn.retry) -m str Q",
         "acl retried var(txn.retry) -m len gt 0",
         "http-request set-var(txn.attempt) int(1)",
-        "http-request set-var(txn.expires) date(0,ms),add(txn.request_ms)",
         # Whether a target of this gateway's own is full is known already.
         "http-request set-var(txn.chained) int(1) if retried !only_full || only_full away",
         "acl chained var(txn.chained) -m int 1",
@@ -213,8 +230,7 @@ def _on_its_way(policy: Policy, layout: Layout) -> list[str]:
     if hops:
         sent = "if chained || away"
         lines += [
-            f"http-request set-var(txn.deadline) var(txn.expires) {sent}",
-            f"http-request set-header x-af-deadline %[var(txn.expires)] {sent}",
+            f"http-request set-header x-af-deadline %[var(txn.deadline)] {sent}",
             f"http-request set-header x-af-first %[var(txn.left)] {sent}",
             f"http-request set-header x-af-key %[var(txn.key)] {sent}",
             f"http-request set-header x-af-model-at %[var(txn.model_at)] {sent}",
@@ -222,7 +238,7 @@ def _on_its_way(policy: Policy, layout: Layout) -> list[str]:
             "http-request set-header x-af-once %[var(txn.once)] if { var(txn.once) -m found }",
             "http-request set-header x-af-plan %[var(txn.plan)] if chained",
             "http-request set-header x-af-retry %[var(txn.retry)] if chained",
-            *haproxy_chain.to_owner(layout),
+            *haproxy_chain.to_owner(policy, layout),
         ]
     return lines
 
@@ -234,7 +250,8 @@ def _audited(layout: Layout) -> list[str]:
     ]
     if layout.audit_content:
         public = one_of("txn.d_sens", ["Public"])
-        lines.append(f"http-request set-var(txn.content) var(txn.last),lua.quoted if {public}")
+        private = one_of("txn.mode", ["Private", "Offline"])
+        lines.append(f"http-request set-var(txn.content) var(txn.last),lua.quoted if {public} !{private}")
     return lines
 
 

@@ -8,7 +8,7 @@ corrected when its answer tells.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from agentfleet.gateway.haproxy_text import answer, comma_field, section
+from agentfleet.gateway.haproxy_text import answer, comma_field, section, short_hash
 from agentfleet.gateway.layout import RUN_FOLDER, Layout, Limit
 
 BUDGETS_MAP = f"{RUN_FOLDER}/budgets.map"
@@ -68,19 +68,21 @@ def _gateways(layout: Layout) -> list[str]:
     return [peer.name for peer in layout.peers] if len(layout.peers) > 1 else [_ALONE]
 
 
-def _table(index: int, gateway: str) -> str:
-    return f"limit{index}_{gateway}"
+def _table(index: int, layout: Layout, gateway: str) -> str:
+    """Gateways of another revision may have other limits, or the same in another order: a name says what it counts."""
+    limit = layout.limits[index]
+    return f"limit_{short_hash(limit, layout.limits[:index].count(limit))}_{gateway}"
 
 
 def _own_table(index: int, layout: Layout) -> str:
     name = "${HOSTNAME}" if len(layout.peers) > 1 else _ALONE
-    return f'"gateways/{_table(index, name)}"'
+    return f'"gateways/{_table(index, layout, name)}"'
 
 
 def tables(layout: Layout) -> list[str]:
     """A table for each limit and gateway."""
     return [
-        f"table {_table(index, gateway)} type string len 128 size 10k expire {2 * limit.period_s}s"
+        f"table {_table(index, layout, gateway)} type string len 128 size 10k expire {2 * limit.period_s}s"
         f" store gpc(2),gpc_rate(2,{limit.period_s}s)"
         for index, limit in enumerate(layout.limits)
         for gateway in _gateways(layout)
@@ -112,7 +114,7 @@ def _check(layout: Layout, counter: Counter) -> list[str]:
     condition = f" if {counter.condition}" if counter.condition else ""
     lines = ["http-request set-var(txn.used) int(0)"]
     for gateway in _gateways(layout):
-        table = f"gateways/{_table(counter.index, gateway)}"
+        table = f"gateways/{_table(counter.index, layout, gateway)}"
         lines.append(f"http-request set-var(txn.used) {counter.key},table_gpc_rate(0,{table}),add(txn.used){condition}")
         if limit.unit == "tokens":
             lines.append(
@@ -166,9 +168,10 @@ def correct(layout: Layout) -> list[str]:
     if not counts_tokens(layout):
         return []
     told = "{ var(txn.more) -m int gt 0 }"
-    back = "{ var(txn.less) -m int gt 0 }"
     lines = []
     for each in _of_tokens(layout):
+        # What was charged in a period that is over counts no more: to give it back would be a gift.
+        back = f"{{ var(txn.less) -m int gt 0 }} {{ var(txn.age) -m int lt {each.limit.period_s} }}"
         lines += [
             f"http-response sc-add-gpc(0,{each.number}) var(txn.more) if {told} {each.condition}".rstrip(),
             f"http-response sc-add-gpc(1,{each.number}) var(txn.less) if {back} {each.condition}".rstrip(),
@@ -195,10 +198,12 @@ def corrections(layout: Layout) -> list[str]:
         *_split_groups(layout),
     ]
     for each in _of_tokens(layout):
+        recent = f"{{ req.fhdr(x-af-age),add(0) lt {each.limit.period_s} }}"
         own = _own_table(each.index, layout)
         lines += [
             f"http-request track-sc{each.number} {each.key} table {own}{_if(each)}",
             f"http-request sc-add-gpc(0,{each.number}) req.fhdr(x-af-more),add(0){_if(each)}",
-            f"http-request sc-add-gpc(1,{each.number}) req.fhdr(x-af-less),add(0){_if(each)}",
+            f"http-request sc-add-gpc(1,{each.number}) req.fhdr(x-af-less),add(0)"
+            f" if {recent} {each.condition}".rstrip(),
         ]
     return section("frontend charge", [*lines, "http-request return status 200"])

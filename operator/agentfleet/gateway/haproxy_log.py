@@ -19,7 +19,9 @@ _NAMES = {
 }
 """Field → variable whose text cannot hold a quote."""
 _TEXTS = {"caller": "caller", "model": "model", "tier": "tier"}
-"""The same for what callers write."""
+"""The same for what callers write. It comes last, and bounded: nobody can push the rest out of the line."""
+TIER_BYTES = 64
+_TEXT_BYTES = 253
 _NUMBERS = {
     "attempts": "attempt",
     "tokens": "tokens",
@@ -49,13 +51,13 @@ def log_format(layout: Layout) -> str:
         '"ts":%[accept_date(ms)]',
         '"id":"%[unique-id]"',
         *(_text(field, f"var(txn.{variable})") for field, variable in _NAMES.items()),
-        *(_text(field, f"var(txn.{variable}),json(utf8s)") for field, variable in _TEXTS.items()),
         _text("target", f"var(txn.target),map_str({CONFIG_FOLDER}/targets.map)"),
         '"readable":%[var(txn.readable,1)]',
         *(f'"{field}":%[var(txn.{variable},0)]' for field, variable in _NUMBERS.items()),
         *(f'"{field}":{value}' for field, value in _OWN.items()),
         '"end":"%ts"',
         '"server":"%b/%s"',
+        *(_text(field, f"var(txn.{name}),bytes(0,{_TEXT_BYTES}),json(utf8s)") for field, name in _TEXTS.items()),
     ]
     if layout.audit_content:
         fields.append(_text("content", "var(txn.content)"))

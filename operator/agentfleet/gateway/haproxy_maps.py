@@ -15,7 +15,8 @@ _PROBLEMS = {
     "invalid_json": "The request is not valid JSON.",
     "invalid_utf8": "The request is not valid UTF-8.",
     "duplicate_model": "The request names its model twice.",
-    "no_model": "The request names no model, or not in its first part: X-Gateway-Model-Name may name it, too.",
+    "no_model": "The request names no model of 1 to 253 bytes, or not in its first part:"
+    " X-Gateway-Model-Name may name it, too.",
     "not_an_object": "The request is no JSON object.",
 }
 

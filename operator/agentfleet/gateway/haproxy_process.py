@@ -1,30 +1,28 @@
 """haproxy.cfg, the process: limits of memory and time, Lua, logs, resolvers, peers, and the page of metrics. Pure."""
 
 from agentfleet.gateway import haproxy_limits
-from agentfleet.gateway.haproxy_text import JSON, problem, section
-from agentfleet.gateway.layout import ADMIN_SOCKET, CONFIG_FOLDER, METRICS_PORT, PEERS_PORT, RUN_FOLDER, Backend, Layout
+from agentfleet.gateway.haproxy_errors import error_lines
+from agentfleet.gateway.haproxy_text import revision, section, short_hash, when
+from agentfleet.gateway.layout import (
+    ADMIN_SOCKET,
+    CONFIG_FOLDER,
+    METRICS_PORT,
+    PEERS_PORT,
+    RUN_FOLDER,
+    Backend,
+    Layout,
+)
 from agentfleet.gateway.types import Policy
 
 AUDIT_SOCKET = f"{RUN_FOLDER}/audit.sock"
 """Where the decider takes audit lines."""
 HEADERS_SPACE = 16 * 2**10
 """Room in a buffer beside the body: for its headers, and for what HAProxy adds to them."""
-REGULAR_BUFFER = 64 * 2**10
-"""HAProxy 3.4 takes this much for each direction of a request, and more only for a body that needs it."""
+MOST_AT_ONCE = 1800
+"""Connections of clients: with a buffer for each step of a chain, so many requests fill a gigabyte. The others wait to
+be accepted, and probes of kubelet still find a place."""
 
 _ALONE = "alone"
-
-_OWN_ERRORS = {
-    400: ("The request is not valid HTTP.", "bad_request"),
-    408: ("The request did not arrive in time.", "request_timeout"),
-    413: ("The request is too large.", "request_too_large"),
-    414: ("The URL is too long.", "bad_request"),
-    431: ("The headers are too large.", "bad_request"),
-    500: ("The gateway failed.", "internal_error"),
-    502: ("The target closed the connection or answered something that is not HTTP.", "bad_gateway"),
-    503: ("No target could take the request in time. Try again later.", "service_unavailable"),
-    504: ("The target did not answer in time.", "timeout"),
-}
 
 
 def longest_ms(policy: Policy) -> int:
@@ -39,7 +37,7 @@ def process(policy: Policy, layout: Layout) -> list[str]:
         *_defaults(policy),
         *_resolvers(),
         *_ring(),
-        *_peers(layout),
+        *_peers(policy, layout),
     ]
 
 
@@ -54,7 +52,9 @@ def _global(policy: Policy, layout: Layout) -> list[str]:
         "fd-hard-limit 16384",
         f"hard-stop-after {stop_s}s",
         f"grace {layout.grace_s}s",
+        # Not tune.bufsize.large: HAProxy 3.4.7 ends in a heap overflow when a filter changes a body that is in one.
         f"tune.bufsize {whole}",
+        "tune.http.maxhdr 256",
         f"tune.stick-counters {max(3, haproxy_limits.counters(layout))}",
         "tune.lua.bool-sample-conversion normal",
         "httpclient.retries 0",
@@ -83,10 +83,7 @@ def _defaults(policy: Policy) -> list[str]:
         f"timeout queue {policy.queue_ms}ms",
         "timeout check 500ms",
     ]
-    for status, (message, code) in _OWN_ERRORS.items():
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        lines.append(f"http-error status {status} {JSON} string '{problem(message, code, kind)}'")
-    return section("defaults", lines)
+    return section("defaults", [*lines, *error_lines()])
 
 
 def _resolvers() -> list[str]:
@@ -122,7 +119,7 @@ def _ring() -> list[str]:
     )
 
 
-def _peers(layout: Layout) -> list[str]:
+def _peers(policy: Policy, layout: Layout) -> list[str]:
     """What is counted, and intents that are known: tables that the gateways of a route tell each other of."""
     if len(layout.peers) < 2:
         # Without any peer HAProxy would drop the tables.
@@ -139,13 +136,20 @@ def _peers(layout: Layout) -> list[str]:
             ]
     tables = haproxy_limits.tables(layout)
     if layout.ask_intent:
-        tables.append("table intents type string len 24 size 100k expire 1h store gpt(1)")
+        tables.append(f"table {intents_table(policy)} type string len 24 size 100k expire 1h store gpt(1)")
     return section("peers gateways", [*lines, *tables]) if tables else []
 
 
-def metrics(layout: Layout) -> list[str]:
+def intents_table(policy: Policy) -> str:
+    """What it keeps are places in the list of intents."""
+    return f"intents_{short_hash(policy.intents)}"
+
+
+def metrics(policy: Policy, layout: Layout) -> list[str]:
     """The page of metrics, and what kubelet asks."""
     ok = 'http-request return status 200 content-type text/plain string "ok"'
+    shared = len(layout.peers) > 1
+    same = f"{ok} if {{ path /healthz/{revision(policy, layout)} }}" if shared else ""
     known = [f"acl known nbsrv({name}) gt 0" for name in map(_first_known, layout.backends)]
     return section(
         "frontend metrics",
@@ -154,13 +158,25 @@ def metrics(layout: Layout) -> list[str]:
             "no log",
             "http-request use-service prometheus-exporter if { path /metrics }",
             f"{ok} if {{ path /healthz }}",
+            *([same] if shared else []),
             *known,
+            *_led(layout),
             # Stopping, it must leave its Service; without an answer from DNS it could only refuse.
-            f"{ok} if {{ path /readyz }} !{{ stopping }} known",
+            f"{ok} if {{ path /readyz }} !{{ stopping }} known !leaderless",
             'http-request return status 503 content-type text/plain string "not ready" if { path /readyz }',
             'http-request return status 404 content-type text/plain string "try /metrics, /healthz or /readyz"',
         ],
     )
+
+
+def _led(layout: Layout) -> list[str]:
+    """`leaderless`: nobody of this revision, not even this gateway, is known yet to count the places of a target."""
+    lines: list[str] = []
+    for index, peer in enumerate(layout.peers if len(layout.peers) > 1 else ()):
+        owned = [each.id for each in layout.backends if each.owner is not None and each.owner != index]
+        unknown = [f"acl leaderless nbsrv(own_{target}) eq 0" for target in owned]
+        lines += when(f'streq("$HOSTNAME",{peer.name})', unknown)
+    return [*lines, "acl leaderless always_false"]
 
 
 def _first_known(backend: Backend) -> str:

@@ -4,8 +4,12 @@ What users write freely must not pass through here: haproxy.cfg holds only names
 HAProxy could read as its own syntax. Where such a text has to be compared, its hexadecimal form stands here.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
+
+from agentfleet.gateway.layout import Layout
+from agentfleet.gateway.types import Policy
 
 JSON = "content-type application/json"
 TRY_LATER = "Try again later."
@@ -44,6 +48,16 @@ def one_of(variable: str, words: Iterable[str]) -> str:
 def comma_field(expression: str, number: int) -> str:
     """The n-th of values with commas between. A comma is HAProxy's own sign but in quotes, and these in others."""
     return f"\"{expression},field({number},',')\""
+
+
+def short_hash(*values: object) -> str:
+    """Tells one meaning from another, in the names of what gateways share."""
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:10]
+
+
+def revision(policy: Policy, layout: Layout) -> str:
+    """Gateways with the same one mean the same by t0, t1 …; the others' targets are none of theirs."""
+    return short_hash(policy.to_json(), layout)
 
 
 def hexadecimal(text: str) -> str:

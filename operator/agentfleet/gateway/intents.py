@@ -108,6 +108,13 @@ def by_embedding(
     return Verdict(ranking[0][1], ranking[0][0], "embedding")
 
 
+def centroid(vectors: Sequence[Sequence[float]]) -> list[float]:
+    """The middle of several directions: one prototype of an intent, however many examples it has."""
+    lengths = [math.hypot(*vector) or 1.0 for vector in vectors]
+    units = ([number / length for number in vector] for vector, length in zip(vectors, lengths, strict=True))
+    return [math.fsum(numbers) / len(vectors) for numbers in zip(*units, strict=True)]
+
+
 def cosine(one: Sequence[float], other: Sequence[float]) -> float:
     """Of the angle between two vectors of one length; 0 if either is all zeros."""
     if len(one) != len(other):

@@ -152,5 +152,3 @@ class Layout:
     explain: bool = True
     audit_content: bool = False
     threads: int = 1
-    hosts: tuple[str, ...] = ()
-    """Own host names: a request that comes back by one of them has gone in a circle."""

@@ -68,8 +68,8 @@ def decide(policy: Policy, request: Request, loads: Loads) -> Decision:
     if by_name:
         choice = _Choice("Named", tuple(allowed), preferred=1, when=())
     else:
-        able = _able(request, read, allowed)
-        choice = _by_rule(policy, request, read, able, loads) or _by_default(policy, read, able, loads)
+        able = _able(request, read, allowed, loads)
+        choice = _by_rule(policy, request, read, able, loads) or _by_default(policy, request, read, able, loads)
     return replace(_plan(policy, request, read, choice, loads), denied=denied)
 
 
@@ -135,14 +135,21 @@ def _may_see(policy: Policy, request: Request, read: _Read, target: Target) -> b
     return limit is None or SENSITIVITIES.index(read.sensitivity) < SENSITIVITIES.index(limit)
 
 
-def _able(request: Request, read: _Read, targets: Sequence[Target]) -> list[Target]:
-    """Of the targets those that can do what the request needs, as far as there are any."""
+def _able(request: Request, read: _Read, targets: Sequence[Target], loads: Loads) -> list[Target]:
+    """Of the targets those that can do what the request needs, as far as there are any; and of these the tier that is
+    wanted, as far as any of it can answer: others could, so it is no reason to wait for one that is away."""
     able = list(targets)
     for need in ("Tools", "Vision", "LongContext"):
         if need in read.needs:
             able = [target for target in able if need in target.capabilities] or able
-    wanted = "lightweight" if request.smaller_tier else request.headers.get("x-agentroute-tier", "").lower()
-    return [target for target in able if target.tier.lower() == wanted] or able
+    wanted = _wanted_tier(request)
+    narrowed = [target for target in able if target.tier.lower() == wanted]
+    return narrowed if any(loads[each.id].ready or each.scales_to_zero for each in narrowed) else able
+
+
+def _wanted_tier(request: Request) -> str:
+    """In lower case; empty where none is."""
+    return "lightweight" if request.smaller_tier else request.headers.get("x-agentroute-tier", "").lower()
 
 
 def _by_rule(policy: Policy, request: Request, read: _Read, able: Sequence[Target], loads: Loads) -> _Choice | None:
@@ -155,7 +162,7 @@ def _by_rule(policy: Policy, request: Request, read: _Read, able: Sequence[Targe
         preferred = distinct([*first, *ordered(rule, request, own, loads)])
         order = distinct([*preferred, *chosen(able, rule.fallback)])
         if order:
-            return _Choice(reason, order, len(preferred), rule.when, rule)
+            return _Choice(reason, order, len(first) or len(preferred), rule.when, rule)
     return None
 
 
@@ -204,15 +211,17 @@ def _instead(
     return [], "Rule"
 
 
-def _by_default(policy: Policy, read: _Read, able: Sequence[Target], loads: Loads) -> _Choice:
+def _by_default(policy: Policy, request: Request, read: _Read, able: Sequence[Target], loads: Loads) -> _Choice:
     """Where a request goes that no rule decides."""
+    wanted = _wanted_tier(request)
+    tier = wanted if any(target.tier.lower() == wanted for target in able) else TIERS[read.complexity].lower()
     groups: list[tuple[Reason, list[Target]]] = [
         ("Task", [target for target in able if read.intent and read.intent in target.tasks]),
         ("Primary", [target for target in able if target.primary]),
         ("Default", chosen(able, policy.default)),
     ]
     if not policy.default:
-        groups.append(("Tier", [target for target in able if target.tier == TIERS[read.complexity]]))
+        groups.append(("Tier", [target for target in able if target.tier.lower() == tier]))
     groups = [(reason, least_loaded(targets, loads)) for reason, targets in groups if targets]
     if not policy.default or not groups:
         # after the own tier, and where privacy has left none of default.targets, any: the least loaded first
@@ -228,7 +237,8 @@ def _plan(policy: Policy, request: Request, read: _Read, choice: _Choice, loads:
     now = [
         target
         for target in choice.order
-        if causes[target.id] not in choice.when and loads[target.id].waiting < policy.queue_max
+        if causes[target.id] is None
+        or (causes[target.id] not in choice.when and loads[target.id].waiting < policy.queue_max)
     ]
     full = [target for target in choice.order if target not in now and causes[target.id] == "Saturated"]
     first = now[:1] or _waiting_place(policy, choice, full, causes, loads)
@@ -281,6 +291,6 @@ def _waiting_place(
 def _retries(when: Sequence[Cause], target: Target, request: Request, side_effects: bool) -> tuple[Cause, ...]:
     """Causes after which the next of the plan is tried."""
     spill: list[Cause] = ["Saturated"] if "Saturated" in when and target.capacity is not None else []
-    if not request.readable or request.large:
+    if not request.readable:
         return ()
     return tuple(spill) if side_effects else (*spill, *(cause for cause in ANSWERED if cause in when))

@@ -28,6 +28,9 @@ _SEED_BYTES = 256
 _MODEL_BYTES = 253
 """Of the longest model id of the contract. Longer ones are nobody's, and have no place in a log."""
 _PREFIX_BYTES = 512
+_FILE_BYTES = 4096
+_FILE_TOKENS = 1000
+"""A picture of usual size. What it really was is told by the target's usage."""
 _MAX_DEPTH = 64
 _CONVERSATIONS: dict[Endpoint, str] = {
     "chat/completions": "messages",
@@ -50,6 +53,7 @@ _OPENING = re.compile(r"[ \t\r\n]*\{[ \t\r\n]*")
 _KEY = re.compile(r'("(?:[^"\\]|\\.)*+")[ \t\r\n]*:[ \t\r\n]*')
 _COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
 _ESCAPE = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u....|\\.")
+_FILE = re.compile(rb'"data:[A-Za-z0-9/+.;=-]*;base64,([A-Za-z0-9+/=\\]*)"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -143,7 +147,7 @@ def read(
         return Refusal("no_model")
     request = Request(model, endpoint, readable=readable, prompt_tokens=-(-len(body) // 4), headers=dict(headers))
     if readable:
-        request = _with_texts(request, document)
+        request = replace(_with_texts(request, document), prompt_tokens=_tokens(body))
     return replace(request, conversation=crc32(conversation_key(request, caller)))
 
 
@@ -167,6 +171,12 @@ def _with_texts(request: Request, document: _Object) -> Request:
     )
 
 
+def _tokens(body: bytes) -> int:
+    """About how many tokens a body is. A file in it, as a data: URL, has nothing to do with its length in base64."""
+    files = [size for match in _FILE.finditer(body) if (size := len(match[1])) >= _FILE_BYTES]
+    return -(-(len(body) - sum(files)) // 4) + _FILE_TOKENS * len(files)
+
+
 def _who(document: _Object) -> bytes:
     """Whom an application asks for, as it says itself."""
     members = dict(document.members)
@@ -178,9 +188,7 @@ def conversation_key(request: Request, caller: str) -> bytes:
     """What requests of one conversation have in common: the session that the client names, else how it began."""
     if session := request.headers.get(SESSION_HEADER):
         return f"{caller}|s|{session}".encode(errors="surrogateescape")
-    return b"|".join(
-        (f"{caller}|{request.model}".encode(errors="surrogateescape"), request.first, request.who)
-    )
+    return b"|".join((f"{caller}|{request.model}".encode(errors="surrogateescape"), request.first, request.who))
 
 
 def text(body: bytes) -> bytes:

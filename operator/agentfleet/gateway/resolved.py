@@ -95,7 +95,7 @@ class Resolution:
 
     @property
     def usable(self) -> tuple[Resolved, ...]:
-        """The targets that the policy knows, in order; the n-th has the id t<n>."""
+        """The targets that the policy knows, in order."""
         return tuple(target for target in self.targets.values() if target.usable is not None)
 
     @property

@@ -45,7 +45,7 @@ class Target:
     """One target, resolved."""
 
     id: str
-    """t0, t1, …: its name inside HAProxy."""
+    """t0, t1, …, by its place in spec.targets: its name inside HAProxy."""
     name: str
     kind: Literal["Agent", "ModelServer", "External"]
     model: str
@@ -149,7 +149,7 @@ class Policy:
 
     def target(self, name: str) -> Target:
         """The target with the id `name`."""
-        return self.targets[int(name[1:])]
+        return {target.id: target for target in self.targets}[name]
 
     def to_json(self) -> str:
         """The file route.json: keys sorted, ASCII only, so that equal policies are equal bytes."""
@@ -190,7 +190,7 @@ class Request:
     tools: bool = False
     vision: bool = False
     prompt_tokens: int = 0
-    """Bytes of the body by four, rounded up."""
+    """Bytes of the body by four, rounded up; a file in it (a data: URL) counts as 1,000."""
     last: bytes = b""
     """Text of the last user message, at most 8,192 bytes."""
     first: bytes = b""
@@ -201,8 +201,6 @@ class Request:
     """Messages of the user."""
     who: bytes = b""
     """`user` and `prompt_cache_key` of the body, where either is there."""
-    large: bool = False
-    """Read, but larger than what the gateway can send again."""
     complexity: Complexity | None = None
     """What the heuristic, a header or a model says; None where they are unsure."""
     sensitivity: Sensitivity = "Public"
@@ -214,8 +212,8 @@ class Request:
     privacy_mode: PrivacyMode = "Standard"
     """Of the calling agent, from its signed identity."""
     headers: dict[str, str] = field(default_factory=dict)
-    """Names in lower case. Of one that comes several times the last value; of the sensitivity header all of them, joined
-    by commas."""
+    """Names in lower case. Of one that comes several times the last value; of the sensitivity header all of them,
+    joined by commas."""
     conversation: int = 0
     """Hash of the conversation, 32 bits: caller, model, `first` and `who`; or caller and x-session-id."""
     prefix: int = 0

@@ -3,7 +3,9 @@
 Service NAME-route              clients
 Service NAME-route-gateways     headless: all gateways
 StatefulSet NAME-route          pods NAME-route-0, …, each with a Service of its name: peers and owners of counts
-with perSite: StatefulSets NAME-route-SITE of one pod each; SITE is five digits that stand for the site
+with replicas 1: Deployment NAME-route, whose gateway is NAME-route-0, whatever its pod is called
+with perSite: Deployments NAME-route-SITE, each with its gateway and Service NAME-route-SITE-0; SITE is five digits that
+stand for the site
 ConfigMap NAME-route-REVISION   what gateways run with
 ConfigMap NAME-route-budgets    what budgets have been used up
 """
@@ -18,7 +20,7 @@ from agentfleet.objects import AGENT_ROUTE_LABEL, FIELD_MANAGER, GROUP, MANAGED_
 from agentfleet.resources.agentroute import AgentRoute
 
 GATEWAY_LABEL = "agentfleet.dev/gateway"
-"""Label of gateway pods: the StatefulSet that they are of."""
+"""Label of gateway pods: the workload that they are of."""
 
 _REPLICAS = 2
 
@@ -28,20 +30,23 @@ class Member:
     """One gateway."""
 
     workload: str
-    """Its StatefulSet."""
-    pod: str
-    """Its pod, and the Service that is its alone."""
+    """Its StatefulSet or Deployment."""
+    name: str
+    """Its own, as the other gateways know it, and of the Service that is its alone; of a StatefulSet also its pod's."""
     site: str | None = None
     """The site that it is for."""
+    alone: bool = False
+    """The only one of its workload."""
 
 
 def members(route: AgentRoute, sites: Iterable[str]) -> tuple[Member, ...]:
     """All gateways of a route; `sites` are looked at with perSite only."""
     base = route_name(route)
     if is_per_site(route):
-        return tuple(Member(f"{base}-{site_word(site)}", f"{base}-{site_word(site)}-0", site) for site in sorted(sites))
+        named = ((f"{base}-{site_word(site)}", site) for site in sorted(sites))
+        return tuple(Member(workload, f"{workload}-0", site, alone=True) for workload, site in named)
     replicas = (route.spec.gateway and route.spec.gateway.replicas) or _REPLICAS
-    return tuple(Member(base, f"{base}-{index}") for index in range(replicas))
+    return tuple(Member(base, f"{base}-{index}", alone=replicas == 1) for index in range(replicas))
 
 
 def site_word(site: str) -> str:
@@ -50,7 +55,7 @@ def site_word(site: str) -> str:
 
 
 def route_name(route: AgentRoute) -> str:
-    """The Service that clients use, and the one StatefulSet."""
+    """The Service that clients use, and the one workload."""
     return f"{route.name}-route"
 
 

@@ -49,7 +49,7 @@ def gateway_template(
     config: str,
     revision: str,
 ) -> dict[str, Any]:
-    """The pod template of the StatefulSet that `member` is of; InvalidSpec where an amount is none."""
+    """The pod template of the workload that `member` is of; InvalidSpec where an amount is none."""
     volumes = gateway_volumes(route, resolution, config)
     spec = {
         "automountServiceAccountToken": False,
@@ -128,12 +128,16 @@ def _of_operator(
 
 
 def _environment(member: Member, settings: Settings) -> list[dict[str, Any]]:
-    """HOSTNAME is the gateway's name among its peers. SITE goes into DNS names where gateways are for sites, so there
-    it is the word that stands for the site; elsewhere it is what the pod's node says."""
+    """HOSTNAME is the gateway's name among its peers, whatever the pod of a Deployment is called.
+
+    SITE goes into DNS names where gateways are for sites, so there it is the word that stands for the site; elsewhere
+    it is what the pod's node says.
+    """
     site: dict[str, Any] = {"valueFrom": _field(f"metadata.labels['{settings.site_label}']")}
     if member.site is not None:
         site = {"value": site_word(member.site)}
-    return [{"name": "HOSTNAME", "valueFrom": _field("metadata.name")}, {"name": "SITE", **site}]
+    name = {"value": member.name} if member.alone else {"valueFrom": _field("metadata.name")}
+    return [{"name": "HOSTNAME", **name}, {"name": "SITE", **site}]
 
 
 def _field(path: str) -> dict[str, Any]:

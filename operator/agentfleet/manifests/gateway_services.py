@@ -11,6 +11,7 @@ from agentfleet.gateway.compile_layout import is_per_site
 from agentfleet.gateway.layout import DEMAND_PORT, HTTP_PORT, METRICS_PORT, OWNER_PORT, PEERS_PORT, TLS_PORT
 from agentfleet.gateway.resolved import Resolution, Resolved
 from agentfleet.manifests.gateway_names import (
+    GATEWAY_LABEL,
     Member,
     gateways_name,
     near_name,
@@ -33,8 +34,9 @@ def gateway_services(
     route: AgentRoute, gateways: Sequence[Member], resolution: Resolution, settings: Settings
 ) -> list[Manifest]:
     """All Services, the clients' one first."""
-    own = [_member_service(route, member) for member in gateways] if len(gateways) > 1 else []
-    near = _near_services(route, gateways, resolution, settings) if is_per_site(route) else ()
+    of_sites = is_per_site(route)
+    own = [_member_service(route, member) for member in gateways] if of_sites or len(gateways) > 1 else []
+    near = _near_services(route, gateways, resolution, settings) if of_sites else ()
     return [_client_service(route, settings), _headless(route), *own, *near]
 
 
@@ -50,18 +52,21 @@ def near_targets(route: AgentRoute, resolution: Resolution) -> tuple[Resolved, .
 def _client_service(route: AgentRoute, settings: Settings) -> Manifest:
     gateway = route.spec.gateway
     asked = gateway.service if gateway else None
-    ports = [_port("http", 80, HTTP_PORT)]
-    if gateway and gateway.tls:
-        ports.append(_port("https", 443, TLS_PORT))
     spec: dict[str, Any] = {
         "type": (asked and asked.type) or "ClusterIP",
         "selector": {AGENT_ROUTE_LABEL: route.name},
-        "ports": ports,
+        "ports": _client_ports(route),
     }
     if is_per_site(route) and settings.site_label in _NEAR:
         spec["trafficDistribution"] = _NEAR[settings.site_label]
     annotations = asked.annotations if asked else None
     return route_child(route, "v1", "Service", route_name(route), annotations=annotations, spec=spec)
+
+
+def _client_ports(route: AgentRoute) -> list[dict[str, Any]]:
+    gateway = route.spec.gateway
+    secure = [_port("https", 443, TLS_PORT)] if gateway and gateway.tls else []
+    return [_port("http", 80, HTTP_PORT), *secure]
 
 
 def _headless(route: AgentRoute) -> Manifest:
@@ -75,15 +80,19 @@ def _headless(route: AgentRoute) -> Manifest:
 
 
 def _member_service(route: AgentRoute, member: Member) -> Manifest:
-    """One gateway alone, also while it is not ready: its peers hand their tables over before it is."""
+    """One gateway alone, also while it is not ready: its peers hand their tables over before it is.
+
+    Behind the name of one that is alone there are two pods in a rollout: then it is the one that serves.
+    """
     ports = {"owner": OWNER_PORT, "demand": DEMAND_PORT, "metrics": METRICS_PORT, "peers": PEERS_PORT}
-    spec = {
-        "type": "ClusterIP",
-        "publishNotReadyAddresses": True,
-        "selector": {_POD_NAME: member.pod},
-        "ports": [_port(name, number) for name, number in ports.items()],
-    }
-    return route_child(route, "v1", "Service", member.pod, spec=spec)
+    spec: dict[str, Any] = {"type": "ClusterIP", "ports": [_port(name, number) for name, number in ports.items()]}
+    if member.alone:
+        spec["selector"] = {AGENT_ROUTE_LABEL: route.name, GATEWAY_LABEL: member.workload}
+        # Clients of a site name it where Kubernetes has no traffic distribution for the label that names sites.
+        spec["ports"] = [*_client_ports(route), *spec["ports"]]
+    else:
+        spec |= {"publishNotReadyAddresses": True, "selector": {_POD_NAME: member.name}}
+    return route_child(route, "v1", "Service", member.name, spec=spec)
 
 
 def _near_services(

@@ -16,6 +16,7 @@ from agentfleet.planning.route_cycles import Lookup
 from agentfleet.resources.conditions import READY
 from agentfleet.resources.external import External
 from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.route_rules import MODEL_ID
 from agentfleet.settings import Settings
 
 AGENT_LABEL = "agentfleet.dev/agent"
@@ -70,8 +71,8 @@ def endpoint_elsewhere(
     if named and server.namespace != own:
         return _foreign(found, f"{'Secret' if credentials.secret else 'ConfigMap'} {named}")
     alias = parse_source(server.spec.model.uri).reference if server.spec.model else None
-    model = external.model or alias
-    if not model:
+    model = external.model or alias or ""
+    if not MODEL_ID.fullmatch(model):
         message = f"{found.name}: which model is meant? Name it in external.model of ModelServer {found.object}."
         return replace(found, reason="NotReady", message=message)
     return replace(found, endpoint=outside(external.url, model, credentials, settings.denied_cidrs))

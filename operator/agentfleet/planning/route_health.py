@@ -144,7 +144,9 @@ def _count(before: AgentRouteStatus, plan: RoutePlan, observed: RouteObserved) -
     new = [pod for pod in ready if pod["metadata"].get("labels", {}).get(REVISION_LABEL) == plan.revision]
     told = any(c.type == PROGRAMMED and c.reason in _HAVE_IT for c in before.conditions)
     converged = is_converged(plan, observed) or (told and before.revision == plan.revision)
-    return _Numbers(plan.replicas, len(ready), len(new), converged)
+    # A gateway that is alone has its successor beside it for a while.
+    serving = min(len(ready), plan.replicas) if plan.replicas else len(ready)
+    return _Numbers(plan.replicas, serving, min(len(new), serving), converged)
 
 
 def _cause(plan: RoutePlan, observed: RouteObserved) -> Failure | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agentfleet.manifests.names import REVISION_LABEL
-from agentfleet.objects import Manifest
+from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.observed import is_owned
 
 
@@ -12,7 +12,8 @@ from agentfleet.planning.observed import is_owned
 class RouteObserved:
     """Live children of one AgentRoute."""
 
-    stateful_sets: tuple[Manifest, ...] = ()
+    workloads: tuple[Manifest, ...] = ()
+    """StatefulSets and Deployments."""
     services: tuple[Manifest, ...] = ()
     config_maps: tuple[Manifest, ...] = ()
     policies: tuple[Manifest, ...] = ()
@@ -28,9 +29,9 @@ class RouteObserved:
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Pod name → last message about a volume that cannot be mounted."""
 
-    def stateful_set(self, name: str) -> Manifest | None:
-        """One StatefulSet by name."""
-        return next((each for each in self.stateful_sets if each["metadata"]["name"] == name), None)
+    def workload(self, key: Key) -> Manifest | None:
+        """One workload."""
+        return next((each for each in self.workloads if key_of(each) == key), None)
 
     def address(self, service: str) -> str | None:
         """The address of a Service; None while it has none."""
@@ -59,7 +60,7 @@ def gather_route(
     ready = [(site_of(node, site_label), _is_node_ready(node)) for node in nodes or ()]
     sites = frozenset(site for site, _ in ready if site)
     return RouteObserved(
-        stateful_sets=owned("StatefulSet"),
+        workloads=(*owned("StatefulSet"), *owned("Deployment")),
         services=owned("Service"),
         config_maps=owned("ConfigMap"),
         policies=owned("NetworkPolicy"),
@@ -78,25 +79,28 @@ def site_of(node: Manifest, site_label: str) -> str:
     return site
 
 
-def is_rolled_out(stateful_set: Manifest | None, revision: str) -> bool:
-    """Whether all pods of a StatefulSet are of `revision` and serve."""
-    if stateful_set is None or not is_begun(stateful_set, revision):
+def is_rolled_out(workload: Manifest | None, revision: str) -> bool:
+    """Whether all pods of a workload are of `revision` and serve."""
+    if workload is None or not is_begun(workload, revision):
         return False
-    metadata, status = stateful_set["metadata"], stateful_set.get("status", {})
-    wanted = stateful_set["spec"].get("replicas", 1)
+    metadata, status = workload["metadata"], workload.get("status", {})
+    wanted = workload["spec"].get("replicas", 1)
+    updated = status.get("updatedReplicas", 0)
     seen = status.get("observedGeneration", 0) >= metadata.get("generation", 0)
-    return bool(seen and status.get("updatedReplicas", 0) >= wanted and status.get("readyReplicas", 0) >= wanted)
+    # While a Deployment has a pod too many, the one that is ready may be of the former revision.
+    settled = status.get("replicas", updated) <= updated
+    return bool(seen and settled and updated >= wanted and status.get("readyReplicas", 0) >= wanted)
 
 
-def is_begun(stateful_set: Manifest, revision: str) -> bool:
-    """Whether a StatefulSet is told to have `revision`."""
-    told: str | None = stateful_set["metadata"].get("labels", {}).get(REVISION_LABEL)
+def is_begun(workload: Manifest, revision: str) -> bool:
+    """Whether a workload is told to have `revision`."""
+    told: str | None = workload["metadata"].get("labels", {}).get(REVISION_LABEL)
     return told == revision
 
 
-def serves(stateful_set: Manifest) -> bool:
-    """Whether a StatefulSet has a pod that takes requests."""
-    return bool(stateful_set.get("status", {}).get("readyReplicas", 0))
+def serves(workload: Manifest) -> bool:
+    """Whether a workload has a pod that takes requests."""
+    return bool(workload.get("status", {}).get("readyReplicas", 0))
 
 
 def _is_node_ready(node: Manifest) -> bool:

@@ -32,7 +32,9 @@ class Places:
             return self.of_server(Key("ModelServer", ref.get("namespace") or key.namespace, ref["name"]), asked)
         if ref := model.get("routeRef"):
             return self._of_route(Key("AgentRoute", ref.get("namespace") or key.namespace, ref["name"]), asked)
-        return self.of_external(model["external"], key.namespace, asked) if model.get("external") else asked or "Cluster"
+        return (
+            self.of_external(model["external"], key.namespace, asked) if model.get("external") else asked or "Cluster"
+        )
 
     def of_server(self, key: Key, asked: Location | None) -> Location:
         """A ModelServer is in the cluster, but for one that is an endpoint outside."""
@@ -57,7 +59,7 @@ class Places:
             return "Cloud"
         beyond = Places(self.lookup, self.domain, self.passed | {key})
         places = [beyond._of_target(target, key.namespace) for target in manifest["spec"].get("targets", ())]
-        furthest = max(places, key=_NEAR_TO_FAR.index, default="Cluster")
+        furthest: Location = max(places, key=_NEAR_TO_FAR.index, default="Cluster")
         return "Cloud" if furthest == "Cloud" else asked or furthest
 
     def _of_target(self, target: Mapping[str, Any], namespace: str) -> Location:

@@ -1,6 +1,6 @@
 """AgentRoute + what its references are + what there is → what to apply and delete. Pure.
 
-    Services ─▶ their addresses ─▶ policy and layout ─▶ files ─▶ ConfigMap of this revision ─▶ StatefulSets
+    Services ─▶ their addresses ─▶ policy and layout ─▶ files ─▶ ConfigMap of this revision ─▶ StatefulSet, Deployments
 
 Whatever is not wanted any more stays until every gateway runs the new revision: until then somebody uses it.
 """
@@ -16,7 +16,7 @@ from agentfleet.gateway.layout import Layout, Peer
 from agentfleet.gateway.resolved import Resolution
 from agentfleet.gateway.types import Policy
 from agentfleet.manifests import httproute
-from agentfleet.manifests.gateway import gateway_set
+from agentfleet.manifests.gateway import gateway_workload
 from agentfleet.manifests.gateway_config import config_map
 from agentfleet.manifests.gateway_names import (
     Member,
@@ -24,7 +24,6 @@ from agentfleet.manifests.gateway_names import (
     config_name,
     members,
     near_name,
-    route_hosts,
 )
 from agentfleet.manifests.gateway_pod import gateway_template
 from agentfleet.manifests.gateway_policy import gateway_budget, gateway_policy
@@ -57,8 +56,8 @@ class RoutePlan:
     """Children that are not wanted any more, with their uid."""
     replicas: int = 0
     """Gateways wanted, over all sites."""
-    workloads: tuple[str, ...] = ()
-    """The StatefulSets that they are of."""
+    workloads: tuple[Key, ...] = ()
+    """What they are of."""
     deferred: int = 0
     """Sites whose turn has not come."""
 
@@ -88,23 +87,22 @@ def plan_route(
         settings,
         peers=peers,
         near=_near(route, resolution, settings),
-        hosts=route_hosts(route, settings.cluster_domain),
     )
     decider = decider_config(route, resolution, peers)
     files = {**render(policy, where), _DECIDER_FILE: decider.to_json()}
     revision = _revision(route, resolution, where, gateways[0], settings, files)
-    sets = _sets(route, resolution, where, gateways, settings, revision)
-    now, deferred = _in_turn(sets, gateways, observed, revision)
+    made = _workloads(route, resolution, where, gateways, settings, revision)
+    now, deferred = _in_turn(made, gateways, observed, revision)
     children = [
         *gateway_services(route, gateways, resolution, settings),
         *_beside(route, resolution, gateways, observed, settings),
         config_map(route, revision, files),
     ]
-    workloads = tuple(sets)
+    workloads = tuple(made)
     return RoutePlan(
         revision=revision,
         apply=(*children, *now),
-        delete=_unwanted(route, [*children, *sets.values()], workloads, revision, observed),
+        delete=_unwanted(route, [*children, *made.values()], workloads, revision, observed),
         replicas=len(gateways),
         workloads=workloads,
         deferred=deferred,
@@ -134,11 +132,11 @@ def _gateways(route: AgentRoute, observed: RouteObserved) -> tuple[Member, ...]:
 def _peers(gateways: Sequence[Member], observed: RouteObserved) -> tuple[Peer, ...]:
     if len(gateways) < 2:
         return ()
-    found = [(member, observed.address(member.pod)) for member in gateways]
-    missing = [member.pod for member, address in found if address is None]
+    found = [(member, observed.address(member.name)) for member in gateways]
+    missing = [member.name for member, address in found if address is None]
     if missing:
         raise NotReady("WaitingForServices", f"Services without an address: {', '.join(missing)}", _ADDRESS_RETRY)
-    return tuple(Peer(member.pod, address) for member, address in found if address is not None)
+    return tuple(Peer(member.name, address) for member, address in found if address is not None)
 
 
 def _near(route: AgentRoute, resolution: Resolution, settings: Settings) -> dict[str, str]:
@@ -164,46 +162,47 @@ def _revision(
     return digest({"files": dict(files), "template": template}, 8)
 
 
-def _sets(
+def _workloads(
     route: AgentRoute,
     resolution: Resolution,
     where: Layout,
     gateways: Sequence[Member],
     settings: Settings,
     revision: str,
-) -> dict[str, Manifest]:
-    """StatefulSets by name, each for all gateways that are of it."""
+) -> dict[Key, Manifest]:
+    """StatefulSets and Deployments, each for all gateways that are of it."""
     config = config_name(route, revision)
     first = {member.workload: member for member in reversed(gateways)}
-    return {
-        name: gateway_set(
+    made = [
+        gateway_workload(
             route,
             member,
             sum(other.workload == name for other in gateways),
             gateway_template(route, resolution, where, member, settings, config=config, revision=revision),
         )
         for name, member in sorted(first.items())
-    }
+    ]
+    return {key_of(manifest): manifest for manifest in made}
 
 
 def _in_turn(
-    sets: Mapping[str, Manifest], gateways: Sequence[Member], observed: RouteObserved, revision: str
+    workloads: Mapping[Key, Manifest], gateways: Sequence[Member], observed: RouteObserved, revision: str
 ) -> tuple[list[Manifest], int]:
-    """The StatefulSets that are applied now, and how many have to wait.
+    """The workloads that are applied now, and how many have to wait.
 
-    One StatefulSet replaces its pods one by one itself. Of those of sites, which have one pod each, a site that serves
-    is touched only while no other is between two revisions; one that serves nobody, or is cut off, at once.
+    A StatefulSet replaces its pods one by one itself. Of Deployments of sites, which have one pod each, a site that
+    serves is touched only while no other is between two revisions; one that serves nobody, or is cut off, at once.
     """
     lost = {member.workload for member in gateways if member.site in observed.lost_sites}
-    live = {name: observed.stateful_set(name) for name in sets}
+    live = {key: observed.workload(key) for key in workloads}
     busy = any(
-        seen is not None and name not in lost and is_begun(seen, revision) and not is_rolled_out(seen, revision)
-        for name, seen in live.items()
+        seen is not None and key.name not in lost and is_begun(seen, revision) and not is_rolled_out(seen, revision)
+        for key, seen in live.items()
     )
     now, deferred = [], 0
-    for name, wanted in sets.items():
-        seen = live[name]
-        free = seen is None or name in lost or is_begun(seen, revision) or not serves(seen)
+    for key, wanted in workloads.items():
+        seen = live[key]
+        free = seen is None or key.name in lost or is_begun(seen, revision) or not serves(seen)
         if free or not busy:
             now.append(wanted)
             busy = busy or not free
@@ -227,14 +226,14 @@ def _beside(
 def _unwanted(
     route: AgentRoute,
     children: Sequence[Manifest],
-    workloads: Sequence[str],
+    workloads: Sequence[Key],
     revision: str,
     observed: RouteObserved,
 ) -> tuple[tuple[Key, str], ...]:
-    """StatefulSets once their successors serve, all else once nobody can use it: pods that are going still do."""
+    """Workloads once their successors serve, all else once nobody can use it: pods that are going still do."""
     if not _all_rolled_out(workloads, revision, observed):
         return ()
-    every: Sequence[Manifest] = [each for each in observed.stateful_sets if each["metadata"]["name"] not in workloads]
+    every: Sequence[Manifest] = [each for each in observed.workloads if key_of(each) not in workloads]
     if not every and not _others(observed, revision):
         every = (
             *observed.services,
@@ -247,8 +246,8 @@ def _unwanted(
     return tuple((key_of(manifest), manifest["metadata"]["uid"]) for manifest in not_in(every, frozenset(kept)))
 
 
-def _all_rolled_out(workloads: Sequence[str], revision: str, observed: RouteObserved) -> bool:
-    return all(is_rolled_out(observed.stateful_set(name), revision) for name in workloads)
+def _all_rolled_out(workloads: Sequence[Key], revision: str, observed: RouteObserved) -> bool:
+    return all(is_rolled_out(observed.workload(key), revision) for key in workloads)
 
 
 def _others(observed: RouteObserved, revision: str) -> bool:

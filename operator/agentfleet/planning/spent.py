@@ -10,7 +10,7 @@ counter is `SCOPE|VALUE|UNIT|WINDOW|PERIOD`, such as `Key|alice|tokens|Day|2026-
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
 
@@ -26,10 +26,6 @@ _PERIOD_FORMATS = {"Day": "%Y-%m-%d", "Month": "%Y-%m"}
 _AMOUNT = re.compile(r"[0-9]{1,18}(\.[0-9]{1,12})?")
 _LARGEST = 900_000
 """Bytes of the file: an object may have a mebibyte."""
-
-
-class TooMany(ValueError):
-    """More counters than an object can hold."""
 
 
 def read(text: str | None) -> dict[str, dict[str, Decimal]]:
@@ -70,13 +66,38 @@ def _is_current(counter: str, now: datetime) -> bool:
 
 
 def write(counts: Counts) -> str:
-    """The file; equal counts are equal bytes. TooMany where an object cannot hold it."""
+    """The file; equal counts are equal bytes."""
     data = {gateway: {name: f"{amount:f}" for name, amount in counters.items()} for gateway, counters in counts.items()}
-    text = json.dumps(data, sort_keys=True, separators=(",", ":")) + "\n"
-    if len(text) > _LARGEST:
-        callers = sum(map(len, counts.values()))
-        raise TooMany(f"{callers} counters are {len(text)} bytes, more than the {_LARGEST} that are kept over restarts")
-    return text
+    return json.dumps(data, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def fitting(counts: Counts) -> Counts:
+    """As many of the counters as an object holds: the most used ones of each budget, that of the route before all."""
+    if len(write(counts)) <= _LARGEST:
+        return counts
+    kept: dict[str, dict[str, Decimal]] = {gateway: {} for gateway in counts}
+    room = _LARGEST - len(write(kept))
+    for gateway, counter, amount in _by_need(counts):
+        room -= len(json.dumps(counter)) + len(f"{amount:f}") + len(':"",')
+        if room < 0:
+            break
+        kept[gateway][counter] = amount
+    return kept
+
+
+def _by_need(counts: Counts) -> Iterator[tuple[str, str, Decimal]]:
+    """Amounts of one budget can be compared, tokens and dollars cannot: so the first of each, then the second …"""
+    budgets: dict[tuple[str, ...], list[tuple[Decimal, str, str]]] = {}
+    for gateway, counters in counts.items():
+        for counter, amount in counters.items():
+            scope, *_, unit, window, _ = counter.split("|")
+            budgets.setdefault((scope, unit, window), []).append((amount, gateway, counter))
+    ranked = [
+        (budget[0] != "Route", rank, gateway, counter, amount)
+        for budget, used in budgets.items()
+        for rank, (amount, gateway, counter) in enumerate(sorted(used, reverse=True))
+    ]
+    return ((gateway, counter, amount) for _, _, gateway, counter, amount in sorted(ranked))
 
 
 def name_of(route: str) -> str:

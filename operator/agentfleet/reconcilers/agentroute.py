@@ -1,6 +1,6 @@
 """What reconcile does for an AgentRoute: resolve its targets, render its gateway, make it, assess it.
 
-    resolve ─▶ Services ─ their addresses ─▶ plan (compile, render, manifests) ─▶ ConfigMap, StatefulSet … ─▶ status
+    resolve ─▶ Services ─ their addresses ─▶ plan (compile, render, manifests) ─▶ ConfigMap, workload … ─▶ status
 
 Services come first, for gateways know each other by their addresses. Whatever is wrong with a spec is found before
 anything else is applied, so that a bad change leaves the running gateway alone. It decides nothing itself.
@@ -102,8 +102,8 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
 
     async def _ensure_identity(self, namespace: str, observed: RouteObserved) -> None:
         """Make the Secret that identities are signed with, where none is there. It is never read: pods mount it."""
-        sets = observed.stateful_sets
-        if sets and all(map(_is_serving, sets)):
+        workloads = observed.workloads
+        if workloads and all(map(_is_serving, workloads)):
             return
         now, tried = self._around.now(), self._identified.get(namespace)
         if tried is not None and (now - tried).total_seconds() < _IDENTITY_RETRY:
@@ -119,6 +119,6 @@ def _is_per_site(parent: Manifest) -> bool:
     return bool(isinstance(gateway, dict) and gateway.get("perSite"))
 
 
-def _is_serving(stateful_set: Manifest) -> bool:
-    ready: int = stateful_set.get("status", {}).get("readyReplicas", 0)
-    return ready >= int(stateful_set["spec"].get("replicas", 1))
+def _is_serving(workload: Manifest) -> bool:
+    ready: int = workload.get("status", {}).get("readyReplicas", 0)
+    return ready >= int(workload["spec"].get("replicas", 1))

@@ -66,7 +66,11 @@ class Spending:
         counts = spent.merged(map(spent.read, (before, *answers)), self._around.now())
         if kept is None and not counts:
             return
+        kept_counts = spent.fitting(counts)
+        if lost := sum(map(len, counts.values())) - sum(map(len, kept_counts.values())):
+            message = "%d counters of budgets, the least used, are more than a ConfigMap holds: a restart forgets them"
+            logger.warning(message, lost, extra={"key": str(key)})
         try:
-            await self._children.applier.apply(spent.config_map(route, spent.write(counts)))
-        except (AgentfleetError, spent.TooMany) as error:
+            await self._children.applier.apply(spent.config_map(route, spent.write(kept_counts)))
+        except AgentfleetError as error:
             logger.warning("what was used of budgets is not kept: %s", error, extra={"key": str(key)})

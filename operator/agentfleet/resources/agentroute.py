@@ -46,7 +46,8 @@ class Queue(Contract):
     """Requests that wait for a place at a target."""
 
     max: Annotated[int, Field(ge=0, le=100_000)] | None = None
-    """Most that wait at one gateway for one target; more are answered 429 with Retry-After. Default: 1000."""
+    """Most that wait at one gateway for one target; more are answered 429 with Retry-After. With 0 nobody waits.
+    Default: 1000."""
 
     timeout: Duration | None = None
     """How long one waits, also for a target that is scaled to zero, before it is answered 503. Default: 30s."""

@@ -81,4 +81,32 @@ SPEC_RULES: list[tuple[str | None, ...]] = [
         "match.groups of a rule needs auth: without it callers have no groups",
         ".rules",
     ),
+    (
+        "!has(self.hostnames) || size(self.hostnames) == 0 || (has(self.parentRefs) && size(self.parentRefs) > 0)",
+        "hostnames are those of the HTTPRoute, which needs parentRefs",
+        ".hostnames",
+    ),
+    (
+        "!has(self.rules) || self.rules.all(r, !has(r.strategy) || r.strategy != 'Weighted' || !has(r.targets) ||"
+        " r.targets.exists(n, self.targets.exists(t, t.name == n && (!has(t.weight) || t.weight > 0))))",
+        "strategy Weighted of a rule needs a target with a weight above 0",
+        ".rules",
+    ),
+    (
+        "!has(self.budgets) || self.budgets.all(b, !has(b.usd)) || self.targets.exists(t, has(t.cost))",
+        "a budget in usd needs the cost of at least one target: without it nothing is ever used up",
+        ".budgets",
+    ),
+    (
+        "!has(self.limits) || self.limits.all(a, self.limits.exists_one(b,"
+        " a.scope == b.scope && a.per == b.per && has(a.tokens) == has(b.tokens)))",
+        "two limits are for the same scope, unit and time",
+        ".limits",
+    ),
+    (
+        "!has(self.budgets) || self.budgets.all(a, self.budgets.exists_one(b, a.scope == b.scope &&"
+        " a.window == b.window && a.onExceeded == b.onExceeded && has(a.tokens) == has(b.tokens)))",
+        "two budgets are for the same scope, unit, window and action",
+        ".budgets",
+    ),
 ]

@@ -101,8 +101,8 @@ class Budget(Contract):
     """Day or Month."""
 
     on_exceeded: Literal["Reject", "SmallerTier", "LocalOnly"]
-    """Reject (429), SmallerTier (only targets of tier Lightweight, as far as there are any) or LocalOnly (no Cloud
-    targets)."""
+    """Reject (429), SmallerTier (only targets of tier Lightweight, as long as any of them can answer) or LocalOnly (no
+    Cloud targets)."""
 
 
 Limits = Annotated[tuple[Limit, ...], atomic_list(6)]

@@ -50,6 +50,11 @@ class ComplexityOptions(Contract):
                 "header is for method Header",
                 ".header",
             ),
+            (
+                "!has(self.timeout) || (has(self.method) && self.method == 'Model')",
+                "timeout is for method Model",
+                ".timeout",
+            ),
         )
     )
 
@@ -95,7 +100,8 @@ class SensitivityOptions(Contract):
     """Patterns of your own. Default: none."""
 
     header: HeaderName | None = None
-    """Header in which clients may raise the class. Default: x-agentroute-sensitivity."""
+    """Header in which clients may raise the class; of several the highest counts, and a word that is no class counts as
+    Restricted. Default: x-agentroute-sensitivity."""
 
     default: Sensitivity | None = None
     """Class of requests in which nothing is found. Default: Public."""
@@ -110,6 +116,12 @@ class Classify(Contract):
                 "has(self.modelRef) == (has(self.intentMethod) && self.intentMethod != 'Keywords')",
                 "intentMethod Embedding and Model need modelRef, Keywords takes none",
                 ".modelRef",
+            ),
+            (
+                "(has(self.intents) && size(self.intents) > 0) ||"
+                " (!has(self.intentMethod) && !has(self.modelRef) && !has(self.intentTimeout))",
+                "intentMethod, modelRef and intentTimeout need intents to choose from",
+                ".intents",
             ),
         )
     )

@@ -70,7 +70,8 @@ class Gateway(Contract):
     )
 
     replicas: Annotated[int, Field(ge=1, le=8)] | None = None
-    """Pods. Default: 2; one where perSite is set."""
+    """Pods. While a changed configuration is rolled out one of them less takes requests; one that is alone is replaced
+    without a gap. Default: 2; one where perSite is set."""
 
     per_site: bool | None = None
     """One gateway at each site instead; clients reach the one of their own site, which prefers the site's own pods.

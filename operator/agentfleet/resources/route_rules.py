@@ -44,7 +44,14 @@ Percent = Annotated[int, Field(ge=0, le=100)]
 
 
 class TokenRange(Contract):
-    """Sizes of requests, in tokens as they are estimated: bytes of the body by four."""
+    """Sizes of requests, in tokens as they are estimated: bytes of the body by four; a file in it (a data: URL) counts
+    as 1,000."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            ("!has(self.min) || !has(self.max) || self.min <= self.max", "min is above max: no request is so", ".min"),
+        ),
+    )
 
     min: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     """Smallest. Default: 0."""
@@ -129,7 +136,15 @@ class Escalate(Contract):
     """Larger targets, usually in a cloud, for what the rule's own should not do."""
 
     model_config = ConfigDict(
-        json_schema_extra=rules(("size(self.targets) > 0", "escalate needs targets", ".targets")),
+        json_schema_extra=rules(
+            ("size(self.targets) > 0", "escalate needs targets", ".targets"),
+            (
+                "(has(self.when.complexity) && size(self.when.complexity) > 0) || has(self.when.queueDepth) ||"
+                " (has(self.when.noEndpoint) && self.when.noEndpoint) || has(self.when.latency)",
+                "escalate.when says nothing: set complexity, queueDepth, noEndpoint: true or latency",
+                ".when",
+            ),
+        ),
     )
 
     targets: Targets
@@ -143,7 +158,9 @@ class Escalate(Contract):
 
 
 class Canary(Contract):
-    """A share of conversations for another target; one conversation always goes the same way."""
+    """A share of conversations for another target; one conversation always goes the same way. Conversations are told
+    apart by x-session-id; else by caller, model id, the first message of the user, and `user` and `prompt_cache_key` of
+    the body."""
 
     target: TargetName
     """The target that is tried."""
@@ -153,7 +170,7 @@ class Canary(Contract):
 
 
 class Timeouts(Contract):
-    """Limits of one request, over all attempts."""
+    """Limits of one request, over all attempts. How long it waits for a place is bounded by queue.timeout as well."""
 
     request: Duration | None = None
     """Until the answer is complete. Default: 10m."""
@@ -168,6 +185,11 @@ class RouteRule(Contract):
     model_config = ConfigDict(
         json_schema_extra=rules(
             ("size(self.targets) > 0", "a rule needs targets", ".targets"),
+            (
+                "!has(self.canary) || !self.targets.exists(t, t == self.canary.target)",
+                "canary.target is one of the rule's targets, so it would get more than percent: leave it out of them",
+                ".canary.target",
+            ),
         )
     )
 
@@ -182,7 +204,8 @@ class RouteRule(Contract):
 
     strategy: Strategy | None = None
     """LeastLoaded (the fewest requests in flight for what it has; of equals the first), Weighted (by the targets'
-    weights), RoundRobin, Sticky (a conversation stays with its target and, within bounds of load, with its pod) or
+    weights), RoundRobin, Sticky (a conversation, as canary has it, stays with its target and, within bounds of load,
+    with its pod) or
     PrefixAware (requests that begin alike go to the same pod, within bounds of load). Default: LeastLoaded."""
 
     fallback: Fallback | None = None

@@ -83,14 +83,14 @@ class Target(Contract):
     ones to Balanced, complex ones to Capable. Default: Balanced."""
 
     capabilities: Annotated[tuple[Capability, ...], string_set(4)]
-    """What it can do beyond text: Code, Tools, Vision, LongContext. Requests with tools, pictures or over 8,000 tokens go
-    only to targets that have Tools, Vision or LongContext, as far as any target of the route has them. By Code nothing
-    is kept away: send code where it belongs by a rule, or by tasks. Default: none said."""
+    """What it can do beyond text: Code, Tools, Vision, LongContext. Requests with tools, pictures or over 8,000 tokens
+    go only to targets that have Tools, Vision or LongContext, as far as any target of the route has them. By Code
+    nothing is kept away: send code where it belongs by a rule, or by tasks. Default: none said."""
 
     location: Location | None = None
-    """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. What says Cloud of itself stays one:
-    a ModelServer, an Agent's model, and whatever leads to an AgentRoute that has a target in a cloud. Default: where a
-    ModelServer of engine External says it is, where the model of an Agent is, else Cluster."""
+    """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. What says Cloud of itself stays
+    one: a ModelServer, an Agent's model, and whatever leads to an AgentRoute that has a target in a cloud. Default:
+    where a ModelServer of engine External says it is, where the model of an Agent is, else Cluster."""
 
     site: LabelValue | None = None
     """Site of the target, for information in status. Default: none."""
@@ -113,7 +113,7 @@ class Target(Contract):
     """Intents that go here where no rule says otherwise. Default: none."""
 
     cost: Cost | None = None
-    """What its tokens cost. Default: nothing."""
+    """What its tokens cost, for budgets in usd alone. Default: nothing."""
 
     idle_timeout: Duration | None = None
     """Longest silence inside an answer before it is cut. Default: 5m."""

@@ -5,10 +5,13 @@ What is rendered runs as it is, but for places that a machine has only once: por
 
 import base64
 import hashlib
+import hmac
 import json
+import os
 import re
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -26,7 +29,10 @@ from e2e.support import haproxy, scripted
 from tests.gateway.dataplane import dns
 
 IDENTITY_KEY = b"an identity key of 32 bytes, raw"
+DECIDER_PASSWORD = b"only the decider's".hex()
 CHAT = "/v1/chat/completions"
+VERSION: haproxy.Version = "3.4" if os.environ.get("GATEWAY_HAPROXY") == "3.4" else "3.2"
+"""Of gateways that are not asked for in both."""
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -116,15 +122,29 @@ def place(
         (folder / name).write_text(text)
 
 
-def secrets(folder: Path, keys: Mapping[str, str], groups: Mapping[str, str], credentials: Mapping[str, str]) -> None:
+def secrets(
+    folder: Path,
+    keys: Mapping[str, str],
+    groups: Mapping[str, str],
+    credentials: Mapping[str, str],
+    identity_key: bytes = IDENTITY_KEY,
+) -> None:
     """What the init step of a pod writes."""
     run = folder / "run"
     run.mkdir()
     hashes = {hashlib.sha256(key.encode()).hexdigest(): name for key, name in keys.items()}
-    identity = {"key": base64.b64encode(IDENTITY_KEY).decode()}
+    identity = {"key": base64.b64encode(identity_key).decode()}
     maps = {"keys": hashes, "groups": groups, "credentials": credentials, "budgets": {}, "identity": identity}
+    maps["decider"] = {DECIDER_PASSWORD: "decider"}
     for name, entries in maps.items():
         (run / f"{name}.map").write_text("".join(f"{key} {value}\n" for key, value in entries.items()))
+
+
+def identity(key: bytes = IDENTITY_KEY, **changes: Any) -> dict[str, str]:
+    """What an agent brings that calls for somebody."""
+    claims = {"sub": "erin", "groups": ["red"], "mode": "Private", "exp": int(time.time()) + 60, **changes}
+    text = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+    return {"x-agentfleet-identity": f"{text}.{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"}
 
 
 PORTS = (
@@ -153,15 +173,16 @@ def running(
     files: Mapping[str, bytes] = {},
     ports: Mapping[int, int] | None = None,
     host: str = "chat-route-0",
-    version: haproxy.Version = "3.2",
+    version: haproxy.Version = VERSION,
     changed: Mapping[str, str] = {},
+    identity: bytes = IDENTITY_KEY,
 ) -> Iterator[Gateway]:
     """The gateway for the time of the block; `changed` replaces texts of what was rendered."""
     ports = ports or free_ports()
     address = next((peer.address for peer in layout.peers if peer.name == host), "127.0.0.1")
     with tempfile.TemporaryDirectory(prefix="gw") as name, ExitStack() as stack:
         folder = Path(name)
-        secrets(folder, keys, groups, credentials)
+        secrets(folder, keys, groups, credentials, identity)
         for path, content in files.items():
             (folder / path).write_bytes(content)
         rendered = render(policy, layout)

@@ -53,12 +53,6 @@ class Issuer:
         return subprocess.run(["openssl", *arguments], input=text, check=True, capture_output=True).stdout
 
 
-def _identity(key: bytes = gateway.IDENTITY_KEY, **changes: Any) -> dict[str, str]:
-    claims = {"sub": "erin", "groups": ["red"], "mode": "Private", "exp": int(time.time()) + 60, **changes}
-    text = _b64(json.dumps(claims).encode())
-    return {"x-agentfleet-identity": f"{text}.{hmac.new(key, text.encode(), hashlib.sha256).hexdigest()}"}
-
-
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
     return Issuer(tmp_path_factory.mktemp("issuer"))
@@ -122,7 +116,7 @@ def test_a_key_that_is_added_counts_at_once(route: gateway.Gateway) -> None:
 
 def test_a_token_tells_who_it_is(route: gateway.Gateway, issuer: Issuer) -> None:
     line = route.logged(_ask(route, **_bearer(issuer.token())))
-    assert (line["caller"], line["groups"], line["status"]) == ("dora", "red", 200)
+    assert (line["caller"], line["groups"], line["status"]) == ("jwt:dora", "red", 200)
 
 
 def test_a_token_for_several_audiences(route: gateway.Gateway, issuer: Issuer) -> None:
@@ -132,27 +126,50 @@ def test_a_token_for_several_audiences(route: gateway.Gateway, issuer: Issuer) -
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": 1},
-        {"exp": None},
-        {"exp": "never"},
-        {"nbf": 4_000_000_000},
-        {"iss": "https://idp.example.com"},
-        {"iss": None},
-        {"aud": "another"},
-        {"aud": None},
-        {"aud": ["an", "other "]},
-        {"sub": None},
-        {"header": {"alg": "none"}},
-        {"header": {"alg": "HS256"}},
-        {"header": {"alg": "RS512"}},
+        {"exp": 1, "code": "token_expired"},
+        {"exp": None, "code": "token_expired"},
+        {"exp": "never", "code": "token_expired"},
+        {"nbf": 4_000_000_000, "code": "token_early"},
+        {"iss": "https://idp.example.com", "code": "token_issuer"},
+        {"iss": None, "code": "token_issuer"},
+        {"aud": "another", "code": "token_audience"},
+        {"aud": None, "code": "token_audience"},
+        {"aud": ["an", "other "], "code": "token_audience"},
+        {"sub": None, "code": "token_subject"},
+        {"sub": "", "code": "token_subject"},
+        {"header": {"alg": "none"}, "code": "token_algorithm"},
+        {"header": {"alg": "HS256"}, "code": "token_algorithm"},
+        {"header": {"alg": "RS512"}, "code": "token_algorithm"},
     ],
 )
 def test_tokens_that_do_not_count(route: gateway.Gateway, issuer: Issuer, changes: dict[str, Any]) -> None:
-    assert _ask(route, **_bearer(issuer.token(**changes))).status_code == 401
+    code = changes["code"]
+    refused = _ask(route, **_bearer(issuer.token(**{name: changes[name] for name in changes if name != "code"})))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, code)
+    assert route.logged(refused)["reason"] == code
 
 
 def test_a_token_of_another_issuer(route: gateway.Gateway, tmp_path: Path) -> None:
-    assert _ask(route, **_bearer(Issuer(tmp_path).token())).status_code == 401
+    refused = _ask(route, **_bearer(Issuer(tmp_path).token()))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "token_signature")
+
+
+@pytest.mark.parametrize(
+    ("claim", "off", "status"), [("nbf", 30, 200), ("nbf", 120, 401), ("exp", -30, 200), ("exp", -120, 401)]
+)
+def test_clocks_may_differ(route: gateway.Gateway, issuer: Issuer, claim: str, off: int, status: int) -> None:
+    token = issuer.token(**{claim: int(time.time()) + off})
+    assert _ask(route, **_bearer(token)).status_code == status
+
+
+def test_nobody_takes_the_name_of_a_client_with_a_key(route: gateway.Gateway, issuer: Issuer) -> None:
+    budgets = f"{route.folder}/run/budgets.map"
+    route.command(f"add map {budgets} key:alice spent")
+    assert _ask(route, **_bearer("key-alice")).status_code == 429
+    assert route.logged(_ask(route, **_bearer(issuer.token(sub="alice"))))["caller"] == "jwt:alice"
+    route.command(f"add map {budgets} key:jwt%3Aalice spent")
+    assert _ask(route, **_bearer(issuer.token(sub="alice"))).status_code == 429
+    route.command(f"clear map {budgets}")
 
 
 def test_agents_get_a_signed_identity(route: gateway.Gateway, agent: Server) -> None:
@@ -175,14 +192,14 @@ def test_a_caller_without_groups_has_none_in_its_identity(route: gateway.Gateway
 
 
 def test_an_agent_that_calls_is_known_by_its_identity(route: gateway.Gateway) -> None:
-    line = route.logged(_ask(route, **_identity()))
+    line = route.logged(_ask(route, **gateway.identity()))
     assert (line["caller"], line["groups"], line["mode"], line["status"]) == ("erin", "red", "Private", 200)
-    assert route.ask("target/cloud", headers=_identity(mode="Offline")).status_code == 403
+    assert route.ask("target/cloud", headers=gateway.identity(mode="Offline")).status_code == 403
 
 
 @pytest.mark.parametrize("changes", [{"key": b"another"}, {"exp": 1}, {"mode": "Open"}, {"sub": None}])
 def test_identities_that_do_not_count(route: gateway.Gateway, changes: dict[str, Any]) -> None:
-    response = _ask(route, **_identity(**changes), **_bearer("key-alice"))
+    response = _ask(route, **gateway.identity(**changes), **_bearer("key-alice"))
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "invalid_identity"
 

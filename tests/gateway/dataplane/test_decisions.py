@@ -6,8 +6,9 @@ from itertools import pairwise
 import pytest
 
 from tests.gateway.dataplane import gateway
-from tests.gateway.dataplane.cloudy import Route, new
+from tests.gateway.dataplane.cloudy import Route, error_of, new
 
+_DECIDER = {"x-af-decider": gateway.DECIDER_PASSWORD}
 _SSN = "my number is 123-45-6789"
 
 
@@ -52,7 +53,7 @@ def test_nobody_is_asked_about_a_named_target(route: Route) -> None:
 
 
 def test_the_decider_says_how_hard_a_request_is(route: Route) -> None:
-    response = route.gateway.ask("auto", new("simple"), headers={"x-agentroute-complexity": "Complex"})
+    response = route.gateway.ask("auto", new("simple"), headers={"x-agentroute-complexity": "Complex", **_DECIDER})
     assert "complexity=Complex" in response.headers["x-agentroute-decision"]
 
 
@@ -117,6 +118,33 @@ def test_no_content_above_public_in_the_audit_line(route: Route) -> None:
     line = route.gateway.logged(route.gateway.ask("model/big", _SSN))
     assert line["sensitivity"] == "Restricted"
     assert line["content"] == ""
+
+
+def test_no_content_of_private_callers_in_the_audit_line(route: Route) -> None:
+    for mode in ("Private", "Offline"):
+        line = route.gateway.logged(route.gateway.ask("model/big", "hello", headers=gateway.identity(mode=mode)))
+        assert (line["status"], line["sensitivity"], line["mode"], line["content"]) == (200, "Public", mode, "")
+    line = route.gateway.logged(route.gateway.ask("model/big", "hello", headers=gateway.identity(mode="Standard")))
+    assert line["content"] == "hello"
+
+
+def test_nobody_pushes_the_rest_out_of_the_audit_line(route: Route) -> None:
+    """Else a request could go on without its tokens counting for a budget."""
+    for headers in ({"x-agentroute-tier": "t" * 70_000}, {"x-session-id": "s" * 70_000}):
+        line = route.gateway.logged(route.gateway.ask("target/cloud", new("x"), headers=headers))
+        assert (line["status"], line["target"], line["tokens_out"]) == (200, "cloud", 4)
+    assert error_of(route.gateway.ask("gpt-" + "x" * 70_000)) == (400, "no_model")
+    line = route.gateway.logged(route.gateway.ask("gpt-" + '"' * 249, new("x" * 8192)))
+    assert (line["status"], line["target"], line["tokens_out"]) == (200, "cloud", 4)
+
+
+def test_only_the_decider_says_how_hard_a_request_is(route: Route) -> None:
+    """An address tells nothing: a sidecar's traffic, and a port-forward's, come from the pod's own."""
+    hard = {"x-agentroute-complexity": "Complex"}
+    for more, said in (({}, False), ({"x-af-decider": "guess"}, False), (_DECIDER, True)):
+        answered = route.gateway.ask("auto", new("Route this, simple"), headers={**hard, **more})
+        assert ("complexity=Complex" in answered.headers["x-agentroute-decision"]) is said
+    assert "x-af-decider" not in route.big.requests[-1].headers
 
 
 def test_hostile_texts_in_the_audit_line(route: Route) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from agentfleet.gateway.layout import DECIDER_PORT, OWNER_PORT, TLS_PORT, Limit, Peer
-from agentfleet.gateway.types import Match, Rule
+from agentfleet.gateway.haproxy_text import revision
+from agentfleet.gateway.layout import DECIDER_PORT, METRICS_PORT, OWNER_PORT, TLS_PORT, Layout, Limit, Peer
+from agentfleet.gateway.types import Match, Policy, Rule
 from e2e.cluster.shell import wait_until
 from e2e.support import scripted
 from e2e.support.scripted import Server
@@ -34,6 +35,8 @@ class Pair:
     spare: Server
     decider: deciding.Decider
     port: int
+    policy: Policy
+    layout: Layout
 
     @property
     def both(self) -> tuple[gateway.Gateway, gateway.Gateway]:
@@ -61,8 +64,8 @@ def pair(zone: dns.Zone, port: int) -> Iterator[Pair]:
         gateway.running(policy, layout, zone, keys=keys, ports=ports, host="chat-route-1") as second,
     ):
         first.wait_for(pool_t0=2, pool_t1=1)
-        second.wait_for(pool_t0=2, own_t0=1)
-        yield Pair(first, second, pods, spare_pod, decider, port)
+        second.wait_for(pool_t0=2, own_t0=2)
+        yield Pair(first, second, pods, spare_pod, decider, port, policy, layout)
 
 
 def _bearer(key: str) -> dict[str, str]:
@@ -117,10 +120,45 @@ def test_model_ids_are_rewritten_by_the_owner(pair: Pair) -> None:
 def test_the_owners_port_is_for_gateways_only(pair: Pair) -> None:
     url = f"http://{pair.first.address}:{pair.first.ports[OWNER_PORT]}{gateway.CHAT}"
     body = {"model": "model/exact", "messages": []}
-    headers = {"x-af-target": "t0", "x-af-deadline": "99999999999999", "x-af-pass": "0" * 64}
-    response = httpx.post(url, json=body, headers=headers, trust_env=False)
-    assert response.status_code == 403
-    assert httpx.post(url, json=body, trust_env=False).status_code == 403
+    for headers in ({}, {"x-af-target": "t0", "x-af-left": "9999", "x-af-pass": "0" * 64}):
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(url, json=body, headers=headers, trust_env=False)
+
+
+def test_gateways_with_different_keys_go_on_by_themselves(zone: dns.Zone, pair: Pair) -> None:
+    """As while the namespace's key is being changed."""
+    ports = pair.first.ports
+    target = routes.target(0, "exact", capacity=3)
+    policy = routes.policy(target)
+    peers = (Peer("chat-route-3", "127.0.1.4"), Peer("chat-route-4", "127.0.1.5"))
+    layout = routes.layout(policy, backends=(routes.backend(target, port=pair.port, owner=0),), peers=peers, grace_s=0)
+    with (
+        gateway.running(policy, layout, zone, ports=ports, host="chat-route-3", identity=b"another key"),
+        gateway.running(policy, layout, zone, ports=ports, host="chat-route-4") as newer,
+    ):
+        newer.wait_for(own_t0=2)
+        assert Counter(newer.ask("model/exact").status_code for _ in range(10)) == {200: 10}
+
+
+def test_a_gateway_of_another_revision_is_never_asked(zone: dns.Zone, pair: Pair) -> None:
+    """While a route changes, t0 of one gateway may be what another calls t1."""
+    targets = (routes.target(0, "spare"), routes.target(1, "exact", capacity=3))
+    policy = routes.policy(*targets, queue_ms=20_000)
+    backends = (
+        routes.backend(targets[0], port=pair.port),
+        routes.backend(targets[1], port=pair.port, owner=0),
+    )
+    peers = (_PEERS[0], Peer("chat-route-2", "127.0.1.3"))
+    layout = routes.layout(policy, backends=backends, peers=peers, grace_s=0)
+    ports = pair.first.ports
+    with gateway.running(policy, layout, zone, ports=ports, host="chat-route-2") as newer:
+        wait_until(lambda: newer.metrics_page("/readyz").text == "ok", "the newer is ready", timeout=10)
+        for _ in range(5):
+            response = newer.ask("model/exact")
+            assert (response.status_code, response.headers["x-served-by"][:5]) == (200, "exact")
+        health = f"http://{pair.first.address}:{ports[METRICS_PORT]}/healthz/"
+        assert httpx.get(health + revision(pair.policy, pair.layout), trust_env=False).status_code == 200
+        assert httpx.get(health + revision(policy, layout), trust_env=False).status_code == 404
 
 
 def test_limits_count_over_both(pair: Pair) -> None:
@@ -195,7 +233,7 @@ def test_tls_on_both_sides(zone: dns.Zone, tmp_path: Path) -> None:
                 response = client.post(url, json=body, extensions={"sni_hostname": "route.example.com"})
             assert response.status_code == 200
             assert cloud.requests[-1].headers["authorization"] == "Bearer sk-good"
-            assert cloud.requests[-1].headers["host"] == "api.example.com"
+            assert cloud.requests[-1].headers["host"] == f"api.example.com:{port}"
             # Whoever answers with a certificate for another name gets nothing.
             assert running.ask("target/bad").status_code in (502, 503)
 

@@ -1,5 +1,7 @@
 """Requests through a real gateway: names, bodies, classes, and what is answered to what is wrong."""
 
+import hashlib
+import hmac
 import json
 import socket
 
@@ -9,6 +11,8 @@ from tests.gateway.dataplane import gateway
 from tests.gateway.dataplane.cloudy import BUFFER, Route, error_of, new
 
 _SSN = "my number is 123-45-6789"
+_OWN = hmac.new(gateway.IDENTITY_KEY, b"team/chat", hashlib.sha256).hexdigest()[:16]
+"""The route itself among those that a request has passed."""
 
 
 @pytest.fixture
@@ -124,6 +128,25 @@ def test_a_body_that_does_not_come(route: Route) -> None:
     assert b'"code": "request_timeout"' in answer
 
 
+@pytest.mark.parametrize(
+    ("text", "status", "code"),
+    [
+        (b"POST / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\n" + b"a: b\r\n" * 300 + b"\r\n", 400, "bad_request"),
+        (b"POST http://y/ HTTP/1.1\r\nhost: x\r\n\r\n", 400, "bad_request"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: zip, chunked\r\n\r\n", 422, "bad_request"),
+    ],
+)
+def test_what_is_no_http(route: Route, text: bytes, status: int, code: str) -> None:
+    with socket.create_connection(("127.0.0.1", route.gateway.client.base_url.port or 0), timeout=15) as raw:
+        raw.sendall(text)
+        answer = raw.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+    head, body = answer.split(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    assert json.loads(body)["error"]["code"] == code
+
+
 def test_what_is_confidential_stays_out_of_the_cloud(route: Route) -> None:
     assert route.gateway.ask("gpt-4", "mail me: a.b@example.com").headers["x-served-by"] != "cloud-0"
     assert error_of(route.gateway.ask("target/cloud", json.dumps(_SSN))) == (403, "privacy_denied")
@@ -136,13 +159,20 @@ def test_escapes_hide_nothing(route: Route) -> None:
 
 
 def test_the_cloud_gets_its_key_its_path_and_no_header_of_ours(route: Route) -> None:
-    route.gateway.ask("gpt-4", "hello", headers={"authorization": "Bearer client", "x-af-plan": "t1"})
+    ours = {
+        "x-session-id": "s-1",
+        "x-agentroute-tier": "balanced",
+        "x-agentroute-priority": "high",
+        "x-gateway-model-name": "gpt-4",
+    }
+    route.gateway.ask("auto", "hello", headers={"authorization": "Bearer client", "x-af-plan": "t1", **ours})
     received = route.cloud.requests[-1]
     assert received.headers["authorization"] == "Bearer sk-cloud"
-    assert received.headers["host"] == "127.0.0.20"
+    assert received.headers["host"] == route.cloud.address
     assert received.path == "/delay=0/v1/chat/completions"
     assert received.model == "cloud-id"
     assert not [name for name in received.headers if name.startswith("x-af-")]
+    assert not set(ours) & set(received.headers)
 
 
 def test_clients_cannot_bring_headers_of_the_gateway(route: Route) -> None:
@@ -150,8 +180,17 @@ def test_clients_cannot_bring_headers_of_the_gateway(route: Route) -> None:
     headers = route.big.requests[-1].headers
     assert "x-agentfleet-anything" not in headers
     assert "authorization" not in headers
-    assert headers["x-agentfleet-hops"] == "1"
+    assert headers["x-agentfleet-hops"] == _OWN
 
 
 def test_a_request_in_a_circle_is_stopped(route: Route) -> None:
-    assert error_of(route.gateway.ask("auto", "x", headers={"x-agentfleet-hops": "8"})) == (508, "loop_detected")
+    for passed in (_OWN, f"a,{_OWN}, b", ",".join(f"team/{number}" for number in range(8))):
+        refused = route.gateway.ask("auto", "x", headers={"x-agentfleet-hops": passed})
+        assert error_of(refused) == (508, "loop_detected")
+
+
+def test_one_route_after_another(route: Route) -> None:
+    """Whatever host it was asked for by."""
+    headers = {"x-agentfleet-hops": "a,team/chat", "host": "chat-route.team.svc.cluster.local"}
+    assert route.gateway.ask("model/big", "x", headers=headers).status_code == 200
+    assert route.big.requests[-1].headers["x-agentfleet-hops"] == f"a,team/chat,{_OWN}"

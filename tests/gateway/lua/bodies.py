@@ -15,8 +15,10 @@ WORDS = st.sampled_from(["user", "system", "assistant", "text", "image_url", "in
 CHARACTERS = st.sampled_from(["😀", "\x00", "\x7f", 'say "hi"', "a\\b", "a/b", "\n\t\r", "é" * 300])
 TEXTS = WORDS | st.text(max_size=40) | CHARACTERS
 NAMES = st.sampled_from(
-    ["model", "Model", "messages", "prompt", "input", "stream", "tools", "functions", "role", "content", "type", "text", "user"]
-    + ["prompt_cache_key"]
+    [
+        *("model", "Model", "messages", "prompt", "input", "stream", "tools", "functions", "role", "content", "type"),
+        *("text", "user", "prompt_cache_key"),
+    ]
 )
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
 VALUES: st.SearchStrategy[Any] = st.recursive(
@@ -92,7 +94,8 @@ HOSTILE = [
     b"", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"\x00", b"\n", b"\t", b"\x1f", b"\x7f", b"\xff", b"\xc0\xaf",
     b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\u", b"\\ud83d", b"\\ude00", b"\\u00zz", b"\\x", b"NaN",
     b"-", b"01", b"1.", b".5", b"1e", b"1E+", b"Infinity", b"-Infinity", b"tru", b"nulll", b"'", b"//", b"\x0b",
-    b"\x0c", b'"model":"b",', b'"mod\\u0065l":"c",', b'"MODEL":"d",', b'"user":"e",', b"[" * 70, b'{"a":' * 70, b"\\\\", b'\\"', b'\\\\"',
+    b"\x0c", b'"model":"b",', b'"mod\\u0065l":"c",', b'"MODEL":"d",', b'"user":"e",',
+    b"[" * 70, b'{"a":' * 70, b"\\\\", b'\\"', b'\\\\"',
 ]  # fmt: skip
 
 

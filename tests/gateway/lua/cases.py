@@ -149,7 +149,7 @@ def case(rng: random.Random, policy: Policy) -> Case:
     """A request to a gateway with this policy, and the loads that it is to be decided by."""
     names = [name for target in policy.targets for name in target.names]
     body = _body(rng, rng.choice([rng.choice(names), rng.choice(MODELS), "auto", "auto", "auto", "route/r"]))
-    sent = _headers(rng)
+    sent = headers(rng)
     request = read("chat/completions", sent, body, caller="kim")
     if isinstance(request, Refusal):
         raise AssertionError(f"a body of these tests is refused as {request.problem}: {body!r}")
@@ -192,11 +192,11 @@ def _body(rng: random.Random, model: str) -> bytes:
     return json.dumps(body).encode()
 
 
-def _headers(rng: random.Random) -> dict[str, str]:
+def headers(rng: random.Random) -> dict[str, str]:
     choices = {
         "x-agentroute-complexity": ["simple", "COMPLEX", "odd"],
         "x-hard": ["Moderate"],
-        "x-agentroute-sensitivity": ["internal", "Restricted", "public", "odd", "", "public, confidential", "internal ,,"],
+        "x-agentroute-sensitivity": ["internal", "Restricted", "odd", "", "public, confidential", "internal ,,"],
         "x-agentroute-tier": ["lightweight", "Capable", "odd"],
         "x-a": ["1", "2", ""],
         "x-b": ["1", "a, b"],
