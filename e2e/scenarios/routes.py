@@ -22,6 +22,8 @@ OWNED = "agentfleet.dev/agentroute"
 DECIDER_PORT = 8091
 """Of a gateway's page of demand."""
 _CHAT = "/v1/chat/completions"
+_SHORT = {"max_tokens": 2, "ignore_eos": True}
+"""A model with random weights may end at any moment."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Ask:
         """The body."""
         if self.raw is not None:
             return self.raw
-        chat = {"messages": [{"role": "user", "content": self.text}], "max_tokens": 2} if self.path == _CHAT else {}
+        chat = {"messages": [{"role": "user", "content": self.text}], **_SHORT} if self.path == _CHAT else {}
         return json.dumps({"model": self.model, **chat, **self.body}).encode()
 
 

@@ -19,7 +19,9 @@ from e2e.scenarios.routes import route, wait_ready
 from e2e.scenarios.scenario import Scenario
 from e2e.support import clients
 
-_TOLD = {"tokens": 5, "streamed": True, "tool": "find_parcel", "vectors": 2, "listed": True}
+_TOLD = {"tool": "find_parcel", "vectors": 2, "listed": True}
+_MOST, _FEWEST = 5, 2
+"""max_tokens of the clients, and chunks that a stream has at least: a model with random weights may end early."""
 Check = Callable[[Shop], None]
 _QUESTION: ChatCompletionUserMessageParam = {"role": "user", "content": "Hello"}
 _TOOL: ChatCompletionFunctionToolParam = {
@@ -60,16 +62,16 @@ def test_route(shop: Shop, check: Check) -> None:
 
 
 def test_openais_client_chats(client: OpenAI) -> None:
-    answer = client.chat.completions.create(model="auto", messages=[_QUESTION], max_tokens=5)
+    answer = client.chat.completions.create(model="auto", messages=[_QUESTION], max_tokens=_MOST)
     assert answer.usage is not None
-    assert answer.usage.completion_tokens == 5
+    assert 0 < answer.usage.completion_tokens <= _MOST
     assert {"auto", "model/small"} <= {model.id for model in client.models.list()}
     assert client.models.retrieve("auto").id == "auto"
 
 
 def test_openais_client_streams(client: OpenAI) -> None:
-    chunks = client.chat.completions.create(model="auto", messages=[_QUESTION], max_tokens=5, stream=True)
-    assert len(list(chunks)) > 5
+    chunks = client.chat.completions.create(model="auto", messages=[_QUESTION], max_tokens=_MOST, stream=True)
+    assert len(list(chunks)) > _FEWEST
 
 
 def test_openais_client_calls_tools(client: OpenAI) -> None:
@@ -105,5 +107,7 @@ def test_other_clients(shop: Shop, client_name: str) -> None:
     told = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 0, told.stderr
     found = json.loads(told.stdout)
+    assert 0 < found.pop("tokens") <= _MOST
+    assert found.pop("pieces") > _FEWEST
     assert found == {name: _TOLD[name] for name in found}
-    assert found.keys() >= {"tokens", "streamed", "tool", "vectors"}
+    assert found.keys() >= {"tool", "vectors"}

@@ -17,7 +17,7 @@ async function main() {
   for await (const model of client.models.list()) models.push(model.id);
   console.log(JSON.stringify({
     tokens: chat.usage.completion_tokens,
-    streamed: pieces > 5,
+    pieces,
     tool: called.choices[0].message.tool_calls[0].function.name,
     vectors: vectors.data.length,
     listed: models.includes("auto"),

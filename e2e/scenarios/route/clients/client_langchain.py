@@ -19,7 +19,7 @@ caller = ChatOpenAI(model="gpt-5", default_headers={"x-script": "tool=1"}).bind_
 embeddings = OpenAIEmbeddings(model="text-embedding-3-small", check_embedding_ctx_length=False)
 found = {
     "tokens": answer.usage_metadata["output_tokens"],
-    "streamed": len(pieces) > 5,
+    "pieces": len(pieces),
     "tool": caller.invoke("Hello").tool_calls[0]["name"],
     "vectors": len(embeddings.embed_documents(["a", "b"])),
 }
