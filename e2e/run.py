@@ -111,6 +111,9 @@ def main(target: Target, arguments: Sequence[str]) -> int:
     results = _quick_parts(paths, for_pytest, selected=bool(paths or options.keyword))
     scenarios = _below(_SCENARIOS, paths)
     if scenarios and not options.no_cluster:
+        if target == Target() and not options.keep and not (paths or options.keyword):
+            # A complete run is judged on a cluster of its own: what an interrupted run has left would speak in it.
+            commands.down(target, purge_cache=False)
         environment = _environment(target, full=options.full, plots=options.plot)
         builds = _builds(scenarios, full=options.full)
         results += _on_cluster(target, [*scenarios, *for_pytest], environment, builds, keep=options.keep)

@@ -139,14 +139,19 @@ def _arrived() -> list[str]:
 
 
 def _full(policy: Policy, layout: Layout, condition: str) -> Iterator[str]:
-    """Where another target follows, a full one says so at once instead of making the request wait."""
+    """Where another target follows, a full one says so at once instead of making the request wait.
+
+    Counted are those on their way to its pods too, which be_conn_free does not see before they are connected.
+    """
     gated = {each.id for each in layout.backends if each.service}
     for target in policy.targets:
         if target.capacity:
             pool = f"pool_{target.id}"
             pods = f"ready_{target.id}" if target.id in gated else pool
-            taken = f"{one_of('txn.target', [target.id])} {{ be_conn_free({pool}) le 0 }} {{ nbsrv({pods}) gt 0 }}"
-            yield answer(425, "All places are taken.", "saturated", f"{condition} {taken}")
+            this = one_of("txn.target", [target.id])
+            yield f"http-request set-var(txn.taken) be_conn({pool}) if {condition} {this}"
+            free = f"{{ nbsrv({pods}),mul({target.capacity}),sub(txn.taken) le 0 }}"
+            yield answer(425, "All places are taken.", "saturated", f"{condition} {this} {free} {{ nbsrv({pods}) gt 0 }}")
 
 
 def _shown(level: int | None) -> list[str]:
