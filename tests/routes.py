@@ -64,18 +64,18 @@ class Held:
         )
         return self.service(f"{name}-model-pods", namespace, 8080)
 
-    def agent(self, name: str, model: dict[str, Any], **spec: Any) -> "Held":
+    def agent(self, name: str, model: dict[str, Any], namespace: str = NAMESPACE, **spec: Any) -> "Held":
         """An Agent with its headless Service."""
         self.add(
             {
                 "apiVersion": "agentfleet.dev/v1alpha1",
                 "kind": "Agent",
-                "metadata": {"name": name, "namespace": NAMESPACE},
+                "metadata": {"name": name, "namespace": namespace},
                 "spec": {"model": model} | spec,
                 "status": {"conditions": [{"type": "Ready", "status": "True", "reason": "Serving"}]},
             }
         )
-        return self.service(f"{name}-agent-pods", NAMESPACE, 8000)
+        return self.service(f"{name}-agent-pods", namespace, 8000)
 
     def service(self, name: str, namespace: str, port: int) -> "Held":
         """A headless Service."""

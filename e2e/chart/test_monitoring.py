@@ -87,6 +87,7 @@ def _idle_gateway() -> Parts:
         meter=None,
         requests=some(requests={}, attempts={}, tokens={}),
         audit=some(lines=0, bad=0),
+        missing=some(lines=0),
         ledger=some(own=tuple, refused=0),
         rotation=some(skipped=0, rotations=0, failures=0),
         classifier=some(outcomes={}),

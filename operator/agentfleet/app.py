@@ -3,7 +3,7 @@
     server ─ Lease gate ─ lead: kopf ─▶ Observer ─▶ Cache + WorkQueue ─▶ Reconciler ─▶ KubeCluster
                                 ├▶ Resync (warm-up gate, repair), OptionalWatch (kinds whose CRD may be absent)
                                 ├▶ ScalingLoop ─▶ Scraper (pods, gateways); its advice goes to Reconciler
-                                └▶ Spending ─▶ Scraper (gateways): what was used of budgets
+                                └▶ Spending, PublicKeys ─▶ Scraper (gateways): what was used of budgets, changed keys
 
 A part that fails takes the process down with a non-zero exit code, and kubelet starts it anew. SIGTERM ends it
 cleanly: keys in work are finished, the Lease is handed on, exit code 0.
@@ -42,6 +42,7 @@ from agentfleet.reconcile import Reconciler
 from agentfleet.reconcilers.agentroute import AgentRoutes
 from agentfleet.reconcilers.base import KindReconciler, Surroundings
 from agentfleet.reconcilers.modelserver import ModelServers
+from agentfleet.reconcilers.public_keys import PublicKeys
 from agentfleet.reconcilers.spending import Spending
 from agentfleet.references import References
 from agentfleet.resync import Resync
@@ -133,9 +134,10 @@ class Operator:
             budgets=settings.gpu_budgets,
         )
         around = Surroundings(cluster, cache, references, settings, metrics, now=lambda: datetime.now(UTC))
+        self._public_keys = PublicKeys(cache, self._scraper, self._reconcile_after)
         kinds: dict[str, KindReconciler[Any]] = {
             "ModelServer": ModelServers(around, sidecars, self._loop),
-            "AgentRoute": AgentRoutes(around, render),
+            "AgentRoute": AgentRoutes(around, render, self._public_keys.wanted),
         }
         reconciler = Reconciler(around, kinds)
         self._spending = Spending(around, self._scraper)
@@ -254,6 +256,7 @@ class Operator:
             group.create_task(self._loop.follow_gpus(self._gpus.read))
             group.create_task(self._loop.follow_usage(self._usage.read))
             group.create_task(self._spending.run())
+            group.create_task(self._public_keys.run())
 
     def _learnt(self, key: Key) -> dict[str, Any] | None:
         capacity: dict[str, Any] | None = (self._cache.get(key) or {}).get("status", {}).get("capacity")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agentfleet.cli.server import Server, Trouble, change_text
+from agentfleet.cli.seen import Trouble
+from agentfleet.cli.server import Server, change_text
 from agentfleet.objects import Manifest
 from tests.cli.servers import DECISION, READY, condition, deciding, model_server
 

@@ -15,7 +15,7 @@ global
 ring audit
   format raw
   maxlen 65500
-  size 1048576
+  size {ring}
   timeout connect 1s
   timeout server 10s
   server decider unix@{run}/audit.sock log-proto octet-count
@@ -61,9 +61,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(paths: Paths, port: int, engine: str = "127.0.0.1:9") -> Iterator[str]:
+def running(paths: Paths, port: int, engine: str = "127.0.0.1:9", ring: int = 2**20) -> Iterator[str]:
     """HAProxy over the maps that are there; gives its base URL."""
     config = paths.run / "haproxy.cfg"
-    config.write_text(_CONFIG.format(run=paths.run, port=port, engine=engine))
+    config.write_text(_CONFIG.format(run=paths.run, port=port, engine=engine, ring=ring))
     with haproxy.running(config, f"127.0.0.1:{port}"):
         yield f"http://127.0.0.1:{port}"

@@ -12,6 +12,7 @@ from agentfleet.decider.files import map_text, write_map
 from agentfleet.decider.mounted import parse_key
 from agentfleet.decider.paths import Paths
 from agentfleet.decider.prepare import NotPrepared, prepare
+from agentfleet.decider.public_keys import told
 
 SECRET = "sk-very-secret-1"
 DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
@@ -132,3 +133,20 @@ def test_tokens_without_a_sound_public_key_keep_haproxy_from_starting(paths: Pat
     (paths.jwt / "a.pem").write_text(RSA_PEM.replace("MIIB", "MIIC"))
     with pytest.raises(NotPrepared, match=r"\.pem with an RSA"):
         prepare(paths, {})
+
+
+def test_what_is_told_of_public_keys(paths: Paths) -> None:
+    assert told(paths) == {}
+    paths.jwt.mkdir()
+    (paths.jwt / "a.pem").write_text(RSA_PEM)
+    prepare(paths, {})
+    before = told(paths)
+    assert before["loaded"] == before["mounted"]
+    (paths.jwt / "b.pem").write_text("nonsense")
+    assert told(paths) == before, "what is skipped changes nothing"
+    (paths.jwt / "b.pem").write_text(RSA_PEM + "\n")
+    after = told(paths)
+    assert (after["loaded"], after["mounted"] != before["mounted"]) == (before["loaded"], True)
+    for name in ("a", "b"):
+        (paths.jwt / f"{name}.pem").unlink()
+    assert told(paths) == {"loaded": before["loaded"]}, "no pod could start: no reason to replace what runs"

@@ -14,6 +14,7 @@ from agentfleet.decider.audit import Audit, Line
 from agentfleet.decider.budgets import _entry
 from agentfleet.decider.demand import Meter, counts
 from agentfleet.decider.ledger import Counter
+from agentfleet.decider.missing import PATIENCE, Missing
 from agentfleet.decider.paths import Paths
 from agentfleet.decider.pem import check
 from agentfleet.decider.prepare import prepare
@@ -113,6 +114,63 @@ async def test_audit_lines_wait_for_the_decider_and_arrive_once_each(paths: Path
     first = next(line for line in lines if line.caller)
     assert first == Line("alice", ("all", "staff"), "any", "small", 200, 1, 5, 0, first.total_ms)
     assert [line.tokens_in for line in lines].count(7) == [line.tokens_in for line in lines].count(8) == 20
+
+
+async def test_lines_that_a_full_ring_has_forgotten_are_known(paths: Paths) -> None:
+    (paths.keys / "alice").write_text("key-a")
+    prepare(paths, {})
+    port, admin = free_port(), AdminSocket(paths.admin_socket)
+    with running(paths, port, ring=70_000) as base:
+        async with client(base) as ask, Audit(_nobody).listening(paths.audit_socket) as first:
+            missing = Missing(paths.audited, first, admin)
+            await ask("key-a", "/encoded")
+            for text in (b"", b"junk\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", b"POST / HTT"):
+                await _say(port, text)
+            await eventually(lambda: _is_missing(missing, 0), "every request has its line, whatever it was")
+            assert first.lines >= 3
+        async with client(base) as ask:  # nobody listens now
+            for _ in range(1000):
+                await ask("key-a", "/encoded")
+        async with client(base) as ask, Audit(_nobody).listening(paths.audit_socket) as second:
+            missing = Missing(paths.audited, second, admin)
+            await eventually(lambda: _arrives_at(second, ask), "HAProxy has connected")
+            await _look(missing)
+            kept = second.lines
+            assert 300 < kept < 600
+            assert missing.lines is not None
+            assert 950 - kept < missing.lines < 1050 - kept
+    with running(paths, port) as base:
+        async with client(base) as ask, Audit(_nobody).listening(paths.audit_socket) as third:
+            missing = Missing(paths.audited, third, admin)
+            await ask("key-a", "/encoded")
+            await eventually(lambda: _is_missing(missing, 0), "another HAProxy begins anew")
+
+
+def _nobody(line: Line) -> None:
+    """Who wants no lines."""
+
+
+async def _say(port: int, text: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    writer.write_eof()
+    await reader.read()
+    writer.close()
+
+
+async def _look(missing: Missing) -> None:
+    for _ in range(PATIENCE):
+        await missing.step()
+
+
+async def _is_missing(missing: Missing, lines: int) -> bool:
+    await _look(missing)
+    return missing.lines == lines
+
+
+async def _arrives_at(audit: Audit, ask: Callable[..., Awaitable[int]]) -> bool:
+    await ask("key-a", "/encoded")
+    return audit.lines > 0
 
 
 def _arrives(lines: list[Line], ask: Callable[..., Awaitable[int]]) -> Callable[[], Awaitable[bool]]:

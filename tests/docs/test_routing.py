@@ -93,6 +93,7 @@ def families() -> Iterator[Metric]:
         meter=None,
         requests=number(requests={}, tokens={}, attempts={}),
         audit=number(lines=0, bad=0),
+        missing=number(lines=0),
         ledger=number(own=tuple, refused=0),
         rotation=number(skipped=0, rotations=0, failures=0),
         classifier=number(outcomes={}),

@@ -38,28 +38,28 @@ def each(folder: Path, patterns: Sequence[str]) -> Iterator[Matches]:
     """A function that tells of a text, for each of the patterns, whether it is found: 1 or 0, in their order."""
     rules = ["  http-request set-var(txn.found) str()"]
     for number, pattern in enumerate(patterns):
-        file = _map(folder / f"{number}.map", [(pattern, "1")])
+        file = write(folder / f"{number}.map", [(pattern, "1")])
         rules.append(f"  http-request set-var(txn.one) var(txn.text),map_reg({file},0)")
         rules.append("  http-request set-var(txn.found) var(txn.found),concat(,txn.one)")
-    with _answering(folder, rules) as matches:
+    with answering(folder, rules) as matches:
         yield matches
 
 
 @contextmanager
 def first(folder: Path, patterns: Sequence[tuple[str, str]]) -> Iterator[Matches]:
     """A function that tells of a text the word of the first pattern that is found, else "none"."""
-    file = _map(folder / "all.map", patterns)
-    with _answering(folder, [f"  http-request set-var(txn.found) var(txn.text),map_reg({file},none)"]) as matches:
+    file = write(folder / "all.map", patterns)
+    with answering(folder, [f"  http-request set-var(txn.found) var(txn.text),map_reg({file},none)"]) as matches:
         yield matches
 
 
-def _map(file: Path, lines: Sequence[tuple[str, str]]) -> Path:
+def write(file: Path, lines: Sequence[tuple[str, str]]) -> Path:
     file.write_text("".join(f"{pattern} {word}\n" for pattern, word in lines), encoding="utf-8")
     return file
 
 
 @contextmanager
-def _answering(folder: Path, rules: list[str]) -> Iterator[Matches]:
+def answering(folder: Path, rules: list[str]) -> Iterator[Matches]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     config = folder / "haproxy.cfg"

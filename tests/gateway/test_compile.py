@@ -1,6 +1,5 @@
 """AgentRoute → policy, layout and what the decider needs."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,9 +8,12 @@ from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.compile import compile_policy
 from agentfleet.gateway.compile_decider import decider_config
 from agentfleet.gateway.compile_layout import layout, longest_request_s
+from agentfleet.gateway.haproxy import render
 from agentfleet.gateway.layout import Budget, Layout, Limit, Peer
+from agentfleet.gateway.resolved import Resolution
 from agentfleet.gateway.sensitivity import BUILTINS, builtin, ordered
 from agentfleet.gateway.types import Escalate, Header, Match, Policy, Rule
+from agentfleet.resources.agentroute import AgentRoute
 from tests.routes import AUTH, CLOUD, SETTINGS, Held, cloud, resolved, route, to
 
 PEERS = (Peer("front-route-0", "10.0.0.1"), Peer("front-route-1", "10.0.0.2"))
@@ -48,22 +50,35 @@ def test_the_least_route_has_its_defaults() -> None:
     assert Policy.from_json(made.to_json()) == made
 
 
-@pytest.mark.parametrize("model", ["a b", "m)\n  server evil 6.6.6.6:80", "a'b", "-m", "m" * 254, "", "m\n"])
-def test_what_is_no_model_id_gets_into_no_configuration(model: str) -> None:
-    asked = route(to("phi"))
-    found = resolved(asked, HELD)
-    phi = found.targets["phi"]
-    assert phi.endpoint is not None
-    hostile = replace(phi, endpoint=replace(phi.endpoint, model=model))
-    with pytest.raises(InvalidSpec, match="is no model id"):
-        compile_policy(asked, replace(found, targets={"phi": hostile}))
-
-
 def test_agents_have_ten_places_and_side_effects() -> None:
     (target,) = policy(HELPER).targets
     assert (target.capacity, target.side_effects, target.names) == (10, True, ("agent/helper", "target/helper"))
     (target,) = policy(HELPER | {"maxConcurrent": 3}).targets
     assert target.capacity == 3
+
+
+def test_an_agent_of_another_namespace_is_not_told_who_asks() -> None:
+    """It has another key than the gateway: what it cannot check it is not sent, nor what has to be kept private."""
+    held = Held().server().agent("far", {"modelServerRef": {"name": "phi"}}, "other", allowedNamespaces={"from": "All"})
+    held.agent("helper", {"modelServerRef": {"name": "phi"}})
+    asked = route(HELPER, {"name": "far", "agentRef": {"name": "far", "namespace": "other"}})
+    found = resolved(asked, held)
+    helper, far = layout(asked, found, SETTINGS, PEERS).backends
+    assert (helper.is_agent, far.is_agent) == (True, False)
+    assert [target.identified for target in compile_policy(asked, found).targets] == [True, False]
+    deleted = "http-request del-header x-agentfleet-identity"
+    assert [deleted in _section(asked, found, f"pool_{each}") for each in ("t0", "t1")] == [False, True]
+    assert found.targets["far"].reason == "Serving"
+    assert found.targets["far"].message == (
+        "far: the agent is in namespace other, and identities are signed for demo alone: it is not told who asks, and"
+        " gets nothing from agents in privacy mode Private or Offline."
+    )
+
+
+def _section(asked: AgentRoute, found: Resolution, name: str) -> str:
+    """A backend of the rendered configuration."""
+    text = render(compile_policy(asked, found), layout(asked, found, SETTINGS, PEERS))["haproxy.cfg"]
+    return text.split(f"backend {name}\n", 1)[1].split("\nbackend ", 1)[0]
 
 
 def test_everything_that_is_said_is_in_the_policy() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from agentfleet.gateway.haproxy import render
 from agentfleet.gateway.haproxy_chain import chains
+from agentfleet.gateway.haproxy_process import MOST_AT_ONCE
 from agentfleet.gateway.layout import Budget, Jwt, Layout, Limit, Peer
 from agentfleet.gateway.types import EVERY_CAUSE, Cause, Match, Policy, Rule
 from e2e.support import haproxy
@@ -153,6 +154,30 @@ def test_chains_that_requests_can_take(when: tuple[Cause, ...], attempts: int, l
     assert max(found.values()) == max(3, attempts if when else 3)
 
 
+@pytest.mark.parametrize("name", _ROUTES)
+def test_bodies_are_read_before_headers_are_changed(name: str) -> None:
+    """HAProxy copies a whole buffer to read a body after a header was changed."""
+    config = render(*_ROUTES[name]())["haproxy.cfg"]
+    lines = config.partition("\nfrontend route\n")[2].partition("\n\n")[0].split("\n")
+    for kind in ("http-request", "http-response"):
+        # What is for the decider is read by nobody here.
+        own = [line for line in lines if line.startswith(f"  {kind} ") and not line.endswith(" if decided")]
+        reads = [at for at, line in enumerate(own) if re.search(r"wait-for-body|re[qs]\.body|lua\.scan", line)]
+        changes = [at for at, line in enumerate(own) if re.search(r" (?:set|add|del|replace)-header ", line)]
+        assert reads
+        assert max(reads) < min(changes, default=len(own)), own[min(changes)]
+
+
+@pytest.mark.parametrize("name", ["fleet", "outside"])
+def test_the_filter_of_usage_is_for_streams(name: str) -> None:
+    """It costs more than all else that a hop does."""
+    sections = render(*_ROUTES[name]())["haproxy.cfg"].split("\n\n")
+    filtered = {
+        found[1] for each in sections if "lua.usage" in each and (found := re.search(r"^backend (\w+?)_", each, re.M))
+    }
+    assert filtered <= {"stream", "own"}
+
+
 def test_one_target_has_no_chain() -> None:
     assert chains(_plain()[0]) == {}
     assert "\nbackend try_" not in render(*_plain())["haproxy.cfg"]
@@ -184,3 +209,38 @@ def test_shared_tables_are_named_by_what_they_count() -> None:
     assert len(before - tables(policy, other_amount)) == 2
     twice = replace(layout, limits=layout.limits + layout.limits)
     assert len(tables(policy, twice)) == 2 * len(before) - 1
+
+
+def test_a_full_gateway_has_room_for_probes() -> None:
+    """All that clients may have, with what each can have in a chain of five, and as much at the owner's port."""
+    most = re.findall(r"fd-hard-limit (\d+)", render(*_fleet())["haproxy.cfg"])
+    assert int(most[0]) // 2 > (5 + 2) * MOST_AT_ONCE
+
+
+def _read_by(host: str, text: str) -> list[str]:
+    """The lines that HAProxy reads as this gateway."""
+    lines, holds = [], [True]
+    for line in text.splitlines():
+        if line.startswith(".if"):
+            named = re.fullmatch(r'\.if (!?)streq\("\$HOSTNAME",(.+)\)', line)
+            holds.append(named is None or (named[2] == host) != bool(named[1]))
+        elif line == ".else":
+            holds[-1] = not holds[-1]
+        elif line == ".endif":
+            holds.pop()
+        elif all(holds):
+            lines.append(line)
+    return lines
+
+
+def test_no_gateway_needs_the_network_to_reach_itself() -> None:
+    """Not every cluster lets a pod reach itself by its own Service."""
+    policy, layout = _fleet()
+    text = render(policy, layout)["haproxy.cfg"]
+    for peer in layout.peers:
+        lines = _read_by(peer.name, text)
+        assert f"  server {peer.name}" in lines, "one of its peers is itself"
+        others = {other.address for other in layout.peers if other != peer}
+        servers = [line for line in lines if line.startswith("  server ")]
+        assert not [line for line in servers if peer.address in line]
+        assert {address for address in others for line in servers if address in line} == others

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -85,16 +85,70 @@ def _put(value: Any, way: tuple[str | int, ...], text: str) -> Any:
     return replace(value, **{here: _put(getattr(value, here), tuple(rest), text)})
 
 
-_FREE = {"value", "issuer", "audiences", "sensitive", "complexity"}
-"""Fields that take any text; complexity of rules are words, which are no texts of users."""
+def _fields_of_text(root: type[Any], found: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Class and name of all fields that can hold a text, of a dataclass and of those in it."""
+    for name, kind in get_type_hints(root).items():
+        for part in _parts(kind):
+            if part is str or get_origin(part) is Literal:
+                found.add((root.__name__, name))
+            elif is_dataclass(part) and isinstance(part, type):
+                _fields_of_text(part, found)
+    return found
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """The types that a type is made of."""
+    inner = () if get_origin(kind) is Literal else get_args(kind)
+    for each in inner:
+        yield from _parts(each)
+    if not inner:
+        yield kind
+
+
+def _holder(value: Any, way: tuple[str | int, ...]) -> tuple[str, str]:
+    """Class and field of the text at the end of this way."""
+    found = ("", "")
+    for here in way:
+        if isinstance(here, str):
+            found = (type(value).__name__, here)
+        value = value[here] if isinstance(here, int) else getattr(value, here)
+    return found
+
+
+_FREE = {
+    ("Header", "value"),
+    ("Jwt", "issuer"),
+    ("Jwt", "audiences"),
+    ("Layout", "sensitive"),
+    ("Layout", "complexity"),
+}
+"""Fields that take any text."""
 
 
 def test_no_other_text_gets_into_the_configuration() -> None:
     """Every text of policy and layout, whoever it comes from: endpoints outside tell names, too."""
     target = routes.target(0, "phi", region="eu", tasks=("code",), capabilities=("Tools",))
-    match = Match(intents=("code",), models=("gpt*",), headers=(Header("x-any", "a b"),), groups=("staff",))
-    rule = Rule("r", match, ("t0",), escalate=Escalate(("t0",)), canary="t0", fallback=("t0",))
-    policy = routes.policy(target, rules=(rule,), intents=("code",), default_intent="code", regions=("eu",))
+    match = Match(
+        intents=("code",),
+        complexity=("Complex",),
+        models=("gpt*",),
+        headers=(Header("x-any", "a b"),),
+        sensitivity=("Public",),
+        capabilities=("Tools",),
+        groups=("staff",),
+    )
+    escalate = Escalate(("t0",), complexity=("Complex",))
+    rule = Rule("r", match, ("t0",), escalate=escalate, canary="t0", fallback=("t0",))
+    policy = routes.policy(
+        target,
+        rules=(rule,),
+        intents=("code",),
+        default_intent="code",
+        default=("t0",),
+        regions=("eu",),
+        deny_cloud_from="Restricted",
+        complexity_header="x-hard",
+    )
     near = routes.backend(target, ca_file="/a/ca.crt", near="x-${SITE}.team.svc", path="/openai/v1")
     layout = routes.layout(
         policy,
@@ -105,11 +159,13 @@ def test_no_other_text_gets_into_the_configuration() -> None:
         jwt=Jwt("https://id", ("me",), "RS256", "groups", "sub", ("a.pem",)),
     )
     assert render(policy, layout)
+    there = {_holder(root, way) for root in (policy, layout) for way in _leaves(root)}
+    assert there == _fields_of_text(Policy, set()) | _fields_of_text(Layout, set()), "a field that nobody tries"
     tried = 0
     for evil in ("m)\n  server evil 6.6.6.6:80", "a b", "a,b", "%[x]", "${HOME}", "a'b", 'a"b', "a\\b", "a#b"):
         for root in (policy, layout):
             for way in _leaves(root):
-                if _FREE & set(way):
+                if _holder(root, way) in _FREE:
                     continue
                 changed = _put(root, way, evil)
                 tried += 1

@@ -130,7 +130,7 @@ def test_what_cannot_be_sent_again_is_tried_once() -> None:
 
 def test_a_full_tier_spills_to_the_least_loaded_with_room() -> None:
     decision = _decide(balanced=Load(1, active=10), light=Load(1, active=5), capable=Load(1, active=2))
-    assert (decision.reason, _names(decision)[0]) == ("Spill", "cloud")
+    assert (decision.reason, _names(decision)) == ("Spill", ["capable", "light", "cloud"])
     private = _decide(
         request=replace(AUTO, sensitivity="Restricted"),
         balanced=Load(1, active=10),
@@ -138,6 +138,41 @@ def test_a_full_tier_spills_to_the_least_loaded_with_room() -> None:
         capable=Load(1, active=2),
     )
     assert _names(private)[0] == "capable"
+
+
+def test_a_cloud_comes_after_all_others_whatever_their_load() -> None:
+    """It costs money, and is out of the house."""
+    busy, full = Load(1, active=9), Load(1, active=10)
+    idle_cloud = {"balanced": full, "light": busy, "capable": busy, "cloud": READY}
+    assert _names(_decide(**idle_cloud)) == ["light", "capable", "cloud"]
+    assert _names(_decide(**idle_cloud | {"light": full, "capable": full}))[0] == "cloud", "rather than to wait"
+    assert _names(_decide(**idle_cloud | {"light": ASLEEP, "capable": full}))[0] == "cloud", "rather than to wake"
+    hard = replace(AUTO, complexity="Complex")
+    assert _decide(request=hard, capable=busy).plan[0] == CLOUD.id, "a cloud of the tier that is wanted is as any other"
+    two = replace(POLICY, targets=(*ALL, replace(CLOUD, id="t4", name="second")))
+    spilt = _decide(two, balanced=full, light=full, capable=busy, cloud=Load(1, active=3), second=Load(1, active=2))
+    assert spilt.plan[0] == CAPABLE.id
+    spilt = _decide(two, balanced=full, light=full, capable=full, cloud=Load(1, active=3), second=Load(1, active=2))
+    assert spilt.plan[:2] == ("t4", "t3"), "of clouds the least loaded"
+
+
+def test_code_goes_to_those_that_are_good_at_it_where_no_rule_decides() -> None:
+    coder = replace(LIGHT, capabilities=("Code",))
+    policy = replace(POLICY, targets=(coder, *ALL[1:]))
+    code = replace(AUTO, intent="code")
+    assert (_decide(policy, code).reason, _decide(policy, code).plan[0]) == ("Task", coder.id)
+    assert _decide(policy, replace(code, intent="chat")).reason == "Tier"
+    ruled = replace(policy, rules=(_rule(BALANCED, match=Match(intents=("code",))),))
+    assert _decide(ruled, code).plan[0] == BALANCED.id
+
+
+@pytest.mark.parametrize("mode", ["Private", "Offline"])
+def test_who_cannot_be_told_of_a_privacy_mode_gets_nothing_private(mode: Any) -> None:
+    stranger = replace(LIGHT, kind="Agent", identified=False)
+    policy = replace(POLICY, targets=(stranger,))
+    assert _decide(policy).status == 200
+    private = _decide(policy, replace(AUTO, privacy_mode=mode))
+    assert (private.status, private.reason, private.denied) == (403, "PrivacyDenied", ("light",))
 
 
 def test_when_all_are_full_it_waits_at_the_balanced_tier() -> None:

@@ -11,9 +11,11 @@ from agentfleet.engines import ENGINES
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.kinds import Extent, workload_manifest
 from agentfleet.manifests.merge import contains, overlay, shape_problems
+from agentfleet.manifests.pod import LEAVE_SECONDS
 from agentfleet.manifests.service import files_config_map, services
 from agentfleet.manifests.workload import workload
 from agentfleet.settings import Settings
+from agentfleet.sidecar.server import STOP_HEADER
 from tests.builders import server
 from tests.manifests.pods import SETTINGS, container, pod, template
 
@@ -37,10 +39,18 @@ def test_every_container_is_confined(engine: str) -> None:
 def test_the_engine_is_stopped_only_after_the_sidecar_has_seen_it_idle(engine: str) -> None:
     body = pod(engine, drain={"timeout": "90s"})
     engine_container = container(body, "engine")
-    assert engine_container["lifecycle"]["preStop"]["httpGet"] == {"path": "/drain", "port": 9901}
+    stop = {"path": "/drain", "port": 9901, "httpHeaders": [{"name": STOP_HEADER, "value": server().uid}]}
+    assert engine_container["lifecycle"]["preStop"]["httpGet"] == stop
+    assert f"--stop-token={server().uid}" in container(body, "sidecar")["args"]
     assert container(body, "sidecar")["restartPolicy"] == "Always"
     assert "--drain-timeout=90" in container(body, "sidecar")["args"]
-    assert body["terminationGracePeriodSeconds"] >= SETTINGS.dns_delay + 90
+    assert f"--leave-delay={LEAVE_SECONDS}" in container(body, "sidecar")["args"]
+    assert body["terminationGracePeriodSeconds"] >= SETTINGS.dns_delay + LEAVE_SECONDS + 90
+
+
+def test_everybody_has_learnt_that_a_pod_goes_before_its_engine_is_stopped() -> None:
+    probe = container(pod("LlamaCpp"), "sidecar")["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < LEAVE_SECONDS
 
 
 def test_the_sidecar_starts_before_the_loader_so_that_progress_can_be_seen() -> None:

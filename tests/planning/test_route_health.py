@@ -65,6 +65,17 @@ def test_what_is_missing_is_named_and_the_rest_serves() -> None:
     ]
 
 
+def test_an_agent_that_is_not_told_who_asks_is_named() -> None:
+    held = Held().server().agent("far", {"modelServerRef": {"name": "phi"}}, "other", allowedNamespaces={"from": "All"})
+    fleet = RouteFleet(held)
+    fleet.step(route(to("phi"), {"name": "far", "agentRef": {"name": "far", "namespace": "other"}}))
+    assert fleet.condition("ResolvedRefs") == ("True", "TargetsResolved")
+    said = "far: the agent is in namespace other, and identities are signed for demo alone"
+    assert fleet.message("ResolvedRefs").startswith(f"All 2 targets are there. {said}")
+    assert fleet.status.targets[1].ready
+    assert said in str(fleet.status.targets[1].message)
+
+
 def test_nothing_to_route_to() -> None:
     fleet = RouteFleet(Held())
     fleet.step(route())

@@ -8,6 +8,7 @@ from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.resolved import Resolved
 from agentfleet.objects import Key
 from agentfleet.planning.route_targets import references, resolve, wants_namespace
+from agentfleet.resources.modelserver import ModelServer
 from tests.routes import AUTH, CLOUD, SETTINGS, Held, cloud, resolved, route, route_manifest, to
 
 SELECTED = {"from": "Selector", "selector": {"matchLabels": {"team": "blue"}}}
@@ -238,6 +239,33 @@ def test_models_that_endpoints_tell_are_nobodys_choice() -> None:
     found = one(to("far"), held)
     assert (found.reason, found.usable) == ("NotReady", None)
     assert "Name it in external.model of ModelServer far." in found.message
+
+
+@pytest.mark.parametrize("model", ["a b", "m)\n  server evil 6.6.6.6:80", "a'b", "-m", "m" * 254, "", "m\n"])
+def test_what_is_no_model_id_stops_its_target_alone(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held().server("odd").server("phi")
+    name = property(lambda server: model if server.name == "odd" else server.name)
+    monkeypatch.setattr(ModelServer, "model_name", name)
+    found = resolved(route(to("odd"), to("phi")), held)
+    assert (found.targets["odd"].reason, found.targets["odd"].usable) == ("NotReady", None)
+    assert f"odd: {model!r} is no model id: set model.name of ModelServer odd" in found.targets["odd"].message
+    assert [target.name for target in found.usable] == ["phi"]
+
+
+@pytest.mark.parametrize(
+    ("external", "said"),
+    [
+        ({"url": "http://127.0.0.1:8090/v1", "model": "m"}, "this address is not for routes"),
+        ({"url": "http://a:99999/v1", "model": "m"}, "'http://a:99999/v1'"),
+        ({"url": "http://a/v1", "model": "a b"}, "is not valid"),
+    ],
+)
+def test_a_model_server_outside_that_is_wrong_stops_its_target_alone(external: dict[str, Any], said: str) -> None:
+    held = Held().server("odd", engine="External", model=None, external=external | {"location": "Edge"}).server("phi")
+    found = resolved(route(to("odd"), to("phi")), held)
+    assert (found.targets["odd"].reason, found.targets["odd"].usable) == ("NotReady", None)
+    assert said in found.targets["odd"].message
+    assert [target.name for target in found.usable] == ["phi"]
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ class RouteWorld(World):
             metadata = {"name": service} | place
             self.cluster.put({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": body})
 
-    def route(self, **spec: Any) -> None:
+    def route(self, *, made: str = "2026-11-20T10:00:00Z", **spec: Any) -> None:
         """The user's apply."""
         body = {"targets": [PHI], **spec}
-        metadata = {"name": ROUTE.name, "namespace": NAMESPACE, "uid": UID}
+        metadata = {"name": ROUTE.name, "namespace": NAMESPACE, "uid": UID, "creationTimestamp": made}
         self.cluster.put(
             {"apiVersion": "agentfleet.dev/v1alpha1", "kind": "AgentRoute", "metadata": metadata, "spec": body}
         )
@@ -123,7 +123,11 @@ class RouteWorld(World):
         labels = owner["spec"]["template"]["metadata"]["labels"]
         assert labels[AGENT_ROUTE_LABEL] == ROUTE.name
         conditions = [{"type": "Ready", "status": str(ready)}, {"type": "PodScheduled", "status": "True"}]
-        status = {"conditions": conditions, "podIP": "10.0.0.1", "phase": "Running" if ready else "Pending"}
+        status = {
+            "conditions": conditions,
+            "podIP": f"10.0.0.{key.name[-1]}",
+            "phase": "Running" if ready else "Pending",
+        }
         self.owners[key.name] = key_of(owner)
         metadata = meta(key.name) | {"labels": labels, "creationTimestamp": "2026-11-21T10:00:00Z"}
         self.cluster.put({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}, "status": status})

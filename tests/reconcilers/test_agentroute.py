@@ -134,6 +134,45 @@ async def test_a_target_that_is_not_there_is_said_and_comes(world: RouteWorld) -
     assert "big-model" in world.config()["haproxy.cfg"]
 
 
+async def test_a_route_that_came_with_its_targets_starts_its_gateways_once(world: RouteWorld) -> None:
+    """kubectl apply -f .: the second ModelServer has no Services yet when the route is looked at."""
+    world.model_server("big")
+    world.cluster.remove(Key("Service", NAMESPACE, "big-model-pods"))
+    world.route(made="2026-11-21T09:59:59Z", targets=[PHI, {"name": "big", "modelServerRef": {"name": "big"}}])
+    with pytest.raises(NotReady) as error:
+        await world.once()
+    assert (error.value.reason, error.value.after) == ("WaitingForTargets", 9)
+    assert world.condition("Ready") == ("Unknown", "WaitingForTargets")
+    assert SET not in world.cluster.objects
+    assert Key("Service", NAMESPACE, "chat-route-0") in world.cluster.objects, "their addresses need no waiting"
+    world.model_server("big")
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert len(world.names("ConfigMap")) == 1, "one revision from the start"
+    assert "big-model" in world.config()["haproxy.cfg"]
+
+
+async def test_targets_that_do_not_come_are_not_waited_for(world: RouteWorld) -> None:
+    world.model_server("big")
+    world.cluster.remove(Key("Service", NAMESPACE, "big-model-pods"))
+    world.route(made="2026-11-21T10:00:00Z", targets=[PHI, {"name": "big", "modelServerRef": {"name": "big"}}])
+    with pytest.raises(NotReady):
+        await world.once()
+    world.later(10)
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+    assert {t["name"]: t["reason"] for t in world.status["targets"]} == {"phi": "Serving", "big": "NotReady"}
+
+
+@pytest.mark.parametrize("made", ["2026-11-20T10:00:00Z", "2026-11-21T11:00:00Z"])
+async def test_a_route_that_is_old_or_made_by_a_clock_ahead_waits_for_nobody(world: RouteWorld, made: str) -> None:
+    world.model_server("big")
+    world.cluster.remove(Key("Service", NAMESPACE, "big-model-pods"))
+    world.route(made=made, targets=[PHI, {"name": "big", "modelServerRef": {"name": "big"}}])
+    await world.settle()
+    assert world.condition("Ready") == ("True", "Serving")
+
+
 async def test_a_target_that_goes_takes_nobody_with_it(world: RouteWorld) -> None:
     world.model_server("big")
     world.route(targets=[PHI, {"name": "big", "modelServerRef": {"name": "big"}}])

@@ -71,6 +71,31 @@ async def test_it_gives_up_after_the_timeout() -> None:
     assert result.as_json() == {"result": "timeout", "waited": 155.0, "inFlight": 2}
 
 
+async def test_who_is_stopped_says_so_and_gives_the_news_its_time() -> None:
+    clock = Clock()
+    left: list[float] = []
+    result = await drain(
+        busy_until(clock, 0),
+        dns_delay=35,
+        timeout=120,
+        leave=lambda: left.append(clock.now - 100),
+        leave_delay=6,
+        clock=clock,
+        sleep=clock.sleep,
+    )
+    assert left == [35]
+    assert result.as_json() == {"result": "idle", "waited": 41.5, "inFlight": 0}
+
+
+async def test_the_time_for_the_news_is_none_for_answers() -> None:
+    clock = Clock()
+    result = await drain(
+        busy_until(clock, 1e9), dns_delay=35, timeout=120, leave=lambda: None, leave_delay=6, clock=clock,
+        sleep=clock.sleep,
+    )  # fmt: skip
+    assert result.as_json() == {"result": "timeout", "waited": 161.0, "inFlight": 2}
+
+
 async def test_many_askers_cost_one_reading() -> None:
     clock = Clock()
 

@@ -22,6 +22,7 @@ from agentfleet.sidecar.idle import IdleOptions
 from agentfleet.sidecar.library import Served
 from agentfleet.sidecar.options import parse
 from agentfleet.sidecar.progress import Progress, write
+from agentfleet.sidecar.server import STOP_HEADER
 
 OPERATOR = Path(__file__).parents[2] / "operator"
 KEY = "s3cret"
@@ -64,10 +65,11 @@ class Sidecar:
     process: subprocess.Popen[str]
     url: str
 
-    def get(self, path: str) -> tuple[int, str]:
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body; (0, "") while nobody answers."""
+        asked = urllib.request.Request(self.url + path, headers=headers)  # noqa: S310 - our own process
         try:
-            with urllib.request.urlopen(self.url + path, timeout=20) as response:  # noqa: S310 - our own process
+            with urllib.request.urlopen(asked, timeout=20) as response:  # noqa: S310
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -186,6 +188,27 @@ def test_a_pod_from_the_first_byte_to_the_last_answer(start: Start, serve: Any, 
     sidecar.process.send_signal(signal.SIGTERM)
     assert sidecar.process.wait(5) == 0
     assert time.monotonic() - began < 2
+
+
+def test_a_pod_that_is_stopped_is_not_ready_before_its_engine_is_told(start: Start, serve: Any, key: str) -> None:
+    """llama-server takes requests after SIGTERM and never answers them: nobody may be sent there by then."""
+    llama = FakeLlama()
+    stopped = ("--stop-token", "secret", "--leave-delay", "2")
+    sidecar = start("LlamaCpp", serve(llama.application()), "--api-key-file", key, *stopped)
+    sidecar.until(lambda: sidecar.get("/readyz")[0] == 200)
+    for wrong in ({}, {STOP_HEADER: ""}, {STOP_HEADER: "secre"}, {STOP_HEADER: "secreté"}):
+        assert json.loads(sidecar.get("/drain", **wrong)[1])["waited"] < 2
+        assert sidecar.get("/readyz")[0] == 200, "whoever reaches the port can ask for a drain"
+    answers: list[tuple[int, str]] = []
+    stop = threading.Thread(target=lambda: answers.append(sidecar.get("/drain", **{STOP_HEADER: "secret"})))
+    stop.start()
+    sidecar.until(lambda: sidecar.get("/readyz")[0] == 503)
+    assert answers == [], "the engine is stopped only when all have learnt that the pod is not ready"
+    assert json.loads(sidecar.get("/readyz")[1]) == {"ready": False, "leaving": True}
+    stop.join()
+    answer = json.loads(answers[0][1])
+    assert (answer["result"], answer["waited"] >= 2.7) == ("idle", True)
+    assert sidecar.get("/readyz")[0] == 503
 
 
 def test_numbers_that_cannot_be_read_are_not_zero(start: Start, serve: Any, tmp_path: Path) -> None:

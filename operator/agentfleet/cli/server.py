@@ -1,18 +1,11 @@
-"""A ModelServer as the command line reads it: leniently, since its version may differ from the operator's. Pure."""
+"""A ModelServer as the command line reads it. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agentfleet.cli.seen import Seen
 from agentfleet.durations import parse_duration
-from agentfleet.objects import Manifest
-
-_GOOD = ("Ready", "ModelReady", "MetricsAvailable", "ScalingActive")
-"""Conditions that ought to be True."""
-_BAD = ("Stalled", "CapacityBlocked", "ConflictingAutoscaler", "ThresholdExceeded")
-"""Conditions that ought not to be."""
-_INTENDED = ("ScalingManual", "ScalingRecommended", "ScalingPaused", "MetricsStarting")
-"""Reasons of a False that nobody has to do anything about."""
 
 OPEN_STATES = ("Recommended", "AwaitingApproval", "Blocked", "Holding")
 """States of a decision that has not been carried out yet."""
@@ -22,35 +15,12 @@ DEFAULT_TPOT = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """A condition that is not as it ought to be."""
+class Server(Seen):
+    """A ModelServer."""
 
-    type: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Reads one object's manifest; what the operator has not said is None or empty."""
-
-    manifest: Manifest
-
-    @property
-    def name(self) -> str:
-        return str(self.manifest["metadata"]["name"])
-
-    @property
-    def namespace(self) -> str:
-        return str(self.manifest["metadata"]["namespace"])
-
-    @property
-    def spec(self) -> Mapping[str, Any]:
-        return self.manifest.get("spec") or {}
-
-    @property
-    def status(self) -> Mapping[str, Any]:
-        return self.manifest.get("status") or {}
+    good = ("Ready", "ModelReady", "MetricsAvailable", "ScalingActive")
+    bad = ("Stalled", "CapacityBlocked", "ConflictingAutoscaler", "ThresholdExceeded")
+    intended = ("ScalingManual", "ScalingRecommended", "ScalingPaused", "MetricsStarting")
 
     @property
     def scaling(self) -> Mapping[str, Any]:
@@ -109,27 +79,6 @@ class Server:
         return asked if asked is not None else decimal(self.report.get("requestsPerSecond"))
 
     @property
-    def is_healthy(self) -> bool:
-        """It serves, or is at zero on purpose."""
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in self.conditions)
-
-    @property
-    def conditions(self) -> list[Mapping[str, Any]]:
-        return self.status.get("conditions") or []
-
-    @property
-    def troubles(self) -> list[Trouble]:
-        """Conditions that are not as they ought to be; an object that the operator has not seen is one, too."""
-        found = [
-            Trouble(each["type"], each.get("reason", ""), each.get("message", ""))
-            for each in self.conditions
-            if _is_trouble(each)
-        ]
-        if not self.conditions:
-            found.append(Trouble("Ready", "NotSeen", "The operator has said nothing about it: is it running?"))
-        return found
-
-    @property
     def goal(self) -> tuple[float, float]:
         """Time to the first token and per output token, in seconds."""
         slo = (self.spec.get("scaling") or {}).get("slo") or {}
@@ -150,10 +99,3 @@ def change_text(change: Mapping[str, Any]) -> str:
     if change["action"] == "hold":
         return "hold"
     return f"{change['action']} {change['from']} → {change['to']}"
-
-
-def _is_trouble(condition: Mapping[str, Any]) -> bool:
-    kind, status = condition["type"], condition["status"]
-    if kind in _BAD:
-        return bool(status == "True")
-    return kind in _GOOD and status != "True" and condition.get("reason") not in _INTENDED

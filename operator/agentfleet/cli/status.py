@@ -10,7 +10,8 @@ from agentfleet.cli import fleet
 from agentfleet.cli.api import Api, Refused
 from agentfleet.cli.output import answer, remark
 from agentfleet.cli.routes import Route, routes
-from agentfleet.cli.server import OPEN_STATES, Server, Trouble, change_text
+from agentfleet.cli.seen import Trouble
+from agentfleet.cli.server import OPEN_STATES, Server, change_text
 from agentfleet.cli.table import NOTHING, number, table
 
 _DEGRADED = 3

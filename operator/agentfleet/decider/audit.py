@@ -46,11 +46,11 @@ class Audit:
         self._connections: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
-    async def listening(self, path: Path) -> AsyncIterator[None]:
+    async def listening(self, path: Path) -> AsyncIterator["Audit"]:
         """Takes lines for the time of the block; the socket is the owner's alone."""
         server = await asyncio.start_unix_server(self._connected, sock=_listener(path), limit=_LONGEST)
         try:
-            yield
+            yield self
         finally:
             server.close()
             for task in self._connections:

@@ -15,6 +15,8 @@ from agentfleet.decider.chat import Chat
 from agentfleet.decider.classifier import Classifier
 from agentfleet.decider.demand import Meter, counts
 from agentfleet.decider.ledger import Ledger, decimal
+from agentfleet.decider.missing import Missing
+from agentfleet.decider.paths import Paths
 from agentfleet.decider.rotation import Rotation
 from agentfleet.decider.stats import TargetLoad
 from agentfleet.gateway.decider_config import DemandSource
@@ -46,12 +48,14 @@ class Requests:
 class Parts:
     """Where the numbers come from."""
 
+    paths: Paths
     policy: Policy
     sources: Sequence[DemandSource]
     gateway: str
     meter: Meter
     requests: Requests
     audit: Audit
+    missing: Missing
     ledger: Ledger
     rotation: Rotation
     classifier: Classifier
@@ -71,6 +75,8 @@ class Families(Collector):
         yield from _demand(parts, self._loads)
         yield from _targets(parts.policy, self._loads)
         yield from _requests(parts.requests, parts.audit)
+        missing = [] if parts.missing.lines is None else [(parts.missing.lines,)]
+        yield _gauge("audit_lines_missing", "Requests that have ended and whose audit line never came.", "", missing)
         yield from _used(parts.ledger, parts.gateway)
         yield from _keys(parts.rotation)
         yield from _chat(parts.chat)

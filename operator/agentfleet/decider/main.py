@@ -28,6 +28,7 @@ from agentfleet.decider.decide import Decide
 from agentfleet.decider.demand import Meter
 from agentfleet.decider.families import Parts, Requests
 from agentfleet.decider.ledger import Ledger
+from agentfleet.decider.missing import Missing
 from agentfleet.decider.options import parse, paths_of
 from agentfleet.decider.page import Page
 from agentfleet.decider.paths import Paths
@@ -145,7 +146,10 @@ async def _serve(setup: Setup, ports: Ports, session: aiohttp.ClientSession, sta
     await spending.ask_peers()
     audit = Audit(_each(requests.take, budgets.take))
     await stack.enter_async_context(audit.listening(paths.audit_socket))
-    parts = Parts(policy, config.demand, setup.gateway, meter, requests, audit, ledger, rotation, classifier, chat)
+    missing = Missing(paths.audited, audit, admin)
+    parts = Parts(
+        paths, policy, config.demand, setup.gateway, meter, requests, audit, missing, ledger, rotation, classifier, chat
+    )
     await _listen(stack, Service(policy, Decide(classifier), chat, meter).application(), "127.0.0.1", ports.decider)
     await _listen(stack, Page(parts).application(), ports.page_address, ports.page)
     log.info("serving: decider on port %d, page on port %d", ports.decider, ports.page)
@@ -153,6 +157,7 @@ async def _serve(setup: Setup, ports: Ports, session: aiohttp.ClientSession, sta
         group.create_task(classifier.start())
         group.create_task(rotation.run())
         group.create_task(spending.run())
+        group.create_task(missing.run())
 
 
 def _each(*takers: Callable[[Line], None]) -> Callable[[Line], None]:

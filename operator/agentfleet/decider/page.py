@@ -3,9 +3,12 @@
 Where HAProxy does not answer, the whole page of metrics is refused: missing is not zero.
 """
 
+import asyncio
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
+from agentfleet.decider import public_keys
 from agentfleet.decider.admin import AdminError
 from agentfleet.decider.families import Families, Parts
 
@@ -26,6 +29,7 @@ class Page:
                 web.get("/healthz", self.healthz),
                 web.get("/metrics", self.metrics),
                 web.get("/budgets", self.budgets),
+                web.get("/public-keys", self.public_keys),
             ]
         )
         return application
@@ -43,6 +47,13 @@ class Page:
         registry = CollectorRegistry()
         registry.register(Families(self._parts, loads))
         return web.Response(body=generate_latest(registry), headers=TEXT)
+
+    async def public_keys(self, request: web.Request) -> web.Response:
+        """Which keys of tokens HAProxy has, and which a new pod would have, by their digests: the operator reads it."""
+        try:
+            return web.json_response(await asyncio.to_thread(public_keys.told, self._parts.paths))
+        except OSError as error:
+            return web.Response(text=f"{error}\n", status=503)
 
     async def budgets(self, request: web.Request) -> web.Response:
         """Used budgets of all gateways, as this one knows them: other gateways read it."""

@@ -74,6 +74,11 @@ class Paths:
         return self.run / "decider.map"
 
     @property
+    def audited(self) -> Path:
+        """How many audit lines deciders have taken, from one to the next."""
+        return self.run / "audited.json"
+
+    @property
     def certificate(self) -> Path:
         """The gateway's own, by the name under which HAProxy has loaded it."""
         return self.tls / "tls.crt"

@@ -8,9 +8,9 @@ import logging
 import secrets
 from pathlib import Path
 
-from agentfleet.decider import mounted, pem
-from agentfleet.decider.files import write_map, write_private
-from agentfleet.decider.paths import JWT_SLOTS, Paths
+from agentfleet.decider import mounted, public_keys
+from agentfleet.decider.files import write_map
+from agentfleet.decider.paths import Paths
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,10 @@ def prepare(paths: Paths, budgets: dict[str, str]) -> mounted.Mounted:
     write_map(paths.identity_map, _identity(paths))
     if not paths.decider_map.exists():  # HAProxy and the decider may have read it already
         write_map(paths.decider_map, {secrets.token_hex(32): "decider"})
-    _write_public_keys(paths)
+    try:
+        public_keys.write_slots(paths)
+    except ValueError as error:
+        raise NotPrepared(str(error)) from error
     log.info(
         "prepared: %d API keys, %d credentials of targets, %d entries skipped",
         len(found.keys),
@@ -54,27 +57,3 @@ def _identity(paths: Paths) -> dict[str, str]:
     if not paths.identity.is_file():
         return {}
     return {"key": base64.b64encode(paths.identity.read_bytes()).decode("ascii")}
-
-
-def _write_public_keys(paths: Paths) -> None:
-    """One file for each slot of HAProxy; slots without a key of their own repeat the first."""
-    if not paths.jwt.is_dir():
-        return
-    sound = []
-    for file in sorted(paths.jwt.glob("*.pem")):
-        text = file.read_text(encoding="utf-8", errors="replace")
-        try:
-            pem.check(text)
-        except ValueError as error:
-            log.warning("skipped: public key %s of auth.jwt: %s", file.name, error)
-            continue
-        sound.append(text)
-    if not sound:
-        raise NotPrepared(
-            "auth.jwt: its Secret has no sound public key, so no token could be checked; give it a key that ends in "
-            ".pem with an RSA (at least 2,048 bits) or EC public key in PEM"
-        )
-    if len(sound) > JWT_SLOTS:
-        log.warning("auth.jwt: of %d public keys the first %d by name are used", len(sound), JWT_SLOTS)
-    for slot in range(JWT_SLOTS):
-        write_private(paths.jwt_slot(slot), sound[slot] if slot < len(sound) else sound[0])

@@ -9,8 +9,11 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-COMMAND = "show info;show stat -1 6 -1\n"
-"""6: backends and servers."""
+COMMAND = "show info;show stat -1 7 -1\n"
+"""7: frontends, backends and servers."""
+_ROUTE = ("route", "FRONTEND")
+"""Where clients come in."""
+_ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 _STARTED = "Start_time_sec: "
 _TABLE = "# pxname,"
 _POOL, _GATE = "pool_", "gate"
@@ -37,6 +40,8 @@ class Reading:
     started: str
     """When it started: another word is another process, which counts from zero."""
     backends: Mapping[str, Backend]
+    ended: int = 0
+    """Requests of clients that have ended since then, whatever their answer was."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,9 @@ def parse(answer: str) -> Reading:
     for row in csv.DictReader(io.StringIO("pxname," + table.strip() + "\n")):
         rows.setdefault(row["pxname"], []).append(row)
     backends = {name: _backend(each) for name, each in rows.items() if each[-1]["svname"] == "BACKEND"}
-    return Reading(started.removeprefix(_STARTED).strip(), backends)
+    fronts = [row for row in rows.get(_ROUTE[0], ()) if row["svname"] == _ROUTE[1]]
+    ended = sum(_number(row.get(column, "")) for row in fronts for column in _ANSWERS)
+    return Reading(started.removeprefix(_STARTED).strip(), backends, ended)
 
 
 def load(reading: Reading, target: str) -> TargetLoad:

@@ -37,8 +37,11 @@ end
 local LETTERS = { Saturated = "Q", Timeout = "T", RateLimited = "R", ServerError = "S" }
 local CODES = { ModelNotFound = "model_not_found", PrivacyDenied = "privacy_denied", QueueFull = "queue_full" }
 
-local function number(truth)
-  return truth and 1 or 0
+-- A variable costs as much as some rules: what is not so has none.
+local function flag(txn, name, truth)
+  if truth then
+    txn:set_var(name, 1)
+  end
 end
 
 local function set(txn, name, text)
@@ -73,11 +76,13 @@ core.register_action("scan", { "http-req" }, function(txn)
   found.tokens = found.tokens or (size + 3) // 4
   found.unread = not readable or nil
   txn:set_priv(found)
-  txn:set_var("txn.readable", number(readable))
+  if not readable then
+    txn:set_var("txn.readable", 0)
+  end
   txn:set_var("txn.tokens", found.tokens)
-  txn:set_var("txn.stream", number(found.stream))
-  txn:set_var("txn.tools", number(found.tools))
-  txn:set_var("txn.vision", number(found.vision))
+  flag(txn, "txn.stream", found.stream)
+  flag(txn, "txn.tools", found.tools)
+  flag(txn, "txn.vision", found.vision)
   set(txn, "txn.problem", found.problem)
   set(txn, "txn.model", found.model)
   if found.model_at then
@@ -165,6 +170,13 @@ function Request:escalated(rule)
   return shares[rule]:percent(os.time())
 end
 
+-- The highest class of those that haproxy.cfg has found, each by patterns of another kind.
+local function sensitivity(txn)
+  local class = policy.higher("Public", txn:get_var("txn.sens"))
+  class = policy.higher(class, txn:get_var("txn.sens_digits"))
+  return policy.higher(class, txn:get_var("txn.sens_bytes"))
+end
+
 local UNREAD = { unread = true }
 
 -- `found` is what `scan` has left; where that has failed the body counts as unread.
@@ -178,7 +190,7 @@ local function request_of(txn)
     vision = found.vision,
     prompt_tokens = found.tokens or 0,
     complexity = txn:get_var("txn.cplx"),
-    sensitivity = txn:get_var("txn.sens"),
+    sensitivity = sensitivity(txn),
     intent = txn:get_var("txn.intent"),
     privacy_mode = txn:get_var("txn.mode") or "Standard",
     smaller_tier = txn:get_var("txn.small") == 1,
@@ -248,9 +260,8 @@ core.register_action("route", { "http-req" }, function(txn)
   txn:set_var("txn.rule", decision.rule)
   txn:set_var("txn.plan", ids)
   txn:set_var("txn.retry", letters)
-  txn:set_var("txn.hold", number(decision.hold))
+  flag(txn, "txn.hold", decision.hold)
   txn:set_var("txn.request_ms", decision.request_ms)
-  txn:set_var("txn.first_byte_ms", decision.first_byte_ms)
   txn:set_var("txn.left", decision.first_byte_ms > 0 and decision.first_byte_ms or decision.request_ms)
   local now = core.now()
   txn:set_var("txn.deadline", now.sec * 1000 + now.usec // 1000 + decision.request_ms)

@@ -38,7 +38,8 @@ local function current(txn, target, with_latency)
     waiting = fetch:queue(pool)
   end
   if owner then
-    active, waiting = active + fetch:be_conn(owner), waiting + fetch:queue(owner)
+    -- Not both: a gateway that stands in for the owner asks itself, and then its pool has them too.
+    active, waiting = math.max(active, fetch:be_conn(owner)), waiting + fetch:queue(owner)
   end
   if gate then
     local held = fetch:be_conn(gate)

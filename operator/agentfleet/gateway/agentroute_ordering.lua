@@ -7,6 +7,7 @@ local ordering = {}
 local UNCAPPED = 10
 local MASK = 0xFFFFFFFF
 local AWAY = 1 << 41 -- more than any key of a target that is ready
+local CLOUD = 1 << 40 -- more than any load
 
 function ordering.ordered(rule, request, own, loads)
   if rule.strategy == "Weighted" then
@@ -56,7 +57,14 @@ function ordering.least_loaded(targets, loads)
   end)
 end
 
--- Those with a ready pod first, then by the smaller `key`, a number below 2^40.
+function ordering.nearest(targets, loads)
+  return ordering.by_readiness(targets, loads, function(target)
+    local key = ordering.permille(target, loads[target.id])
+    return target.location == "Cloud" and key + CLOUD or key
+  end)
+end
+
+-- Those with a ready pod first, then by the smaller `key`, a number below 2^41.
 function ordering.by_readiness(targets, loads, key)
   if #targets < 2 then
     return targets -- nothing to compare, so nothing to ask HAProxy for

@@ -10,6 +10,7 @@ local ordering = require("agentroute_ordering")
 local gmatch, lower, match, sub = string.gmatch, string.lower, string.match, string.sub
 local any, kept = list.any, list.kept
 local chosen, distinct, least_loaded = ordering.chosen, ordering.distinct, ordering.least_loaded
+local nearest = ordering.nearest
 
 local policy = {}
 
@@ -55,7 +56,7 @@ function policy.decide(route, request, loads)
   return decision
 end
 
-local function higher(class, other)
+function policy.higher(class, other)
   return other and RANKS[other] > RANKS[class] and other or class
 end
 
@@ -66,7 +67,7 @@ local function raised(request, name, class)
       for word in gmatch(value, "[^,]+") do
         word = match(word, "^[ \t]*(.-)[ \t]*$")
         if word ~= "" then
-          class = higher(class, CLASSES[lower(word)] or "Restricted")
+          class = policy.higher(class, CLASSES[lower(word)] or "Restricted")
         end
       end
     end
@@ -77,7 +78,7 @@ end
 function policy.read(route, request)
   local said = route.complexity_header and request:header(route.complexity_header)
   local intent = route.intents[request.intent] and request.intent or route.default_intent or ""
-  local sensitivity = higher(route.default_sensitivity, request.sensitivity)
+  local sensitivity = policy.higher(route.default_sensitivity, request.sensitivity)
   sensitivity = raised(request, route.sensitivity_header, sensitivity)
   return {
     intent = intent,
@@ -114,7 +115,9 @@ function policy.is_model(match, model)
 end
 
 function policy.may_see(route, request, taken, target)
-  if target.location ~= "Cloud" then
+  if request.privacy_mode ~= "Standard" and not target.identified then
+    return false
+  elseif target.location ~= "Cloud" then
     return true
   elseif request.privacy_mode ~= "Standard" or request.local_only then
     return false
@@ -240,12 +243,12 @@ end
 function policy.by_default(route, request, taken, able, loads)
   local has_default = #route.default > 0
   local groups = {}
-  local function add(reason, targets)
+  local function add(reason, targets, order)
     if #targets > 0 then
-      groups[#groups + 1] = { reason = reason, targets = least_loaded(targets, loads) }
+      groups[#groups + 1] = { reason = reason, targets = (order or least_loaded)(targets, loads) }
     end
   end
-  add("Task", kept(able, function(target) return target.tasks[taken.intent] end))
+  add("Task", kept(able, function(target) return policy.is_task(taken, target) end))
   add("Primary", kept(able, function(target) return target.primary end))
   add("Default", chosen(able, route.default))
   if not has_default then
@@ -256,7 +259,7 @@ function policy.by_default(route, request, taken, able, loads)
     add("Tier", kept(able, function(target) return target.tier == tier end))
   end
   if not has_default or #groups == 0 then
-    add("Spill", able)
+    add("Spill", able, nearest)
   end
   local order = NOTHING
   for _, group in ipairs(groups) do
@@ -266,6 +269,10 @@ function policy.by_default(route, request, taken, able, loads)
     reason = groups[1].reason, order = order, preferred = #groups[1].targets, when = EVERY_CAUSE,
     last_resort = has_default and "" or "Balanced",
   }
+end
+
+function policy.is_task(taken, target)
+  return target.tasks[taken.intent] or (taken.Code and target.capabilities.Code)
 end
 
 -- Adds those of `others` that have a ready pod, up to `attempts`. A target without one is no place to try next.

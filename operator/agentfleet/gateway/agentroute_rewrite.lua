@@ -22,9 +22,10 @@ function Rewrite:new()
   return setmetatable({}, Rewrite)
 end
 
--- Where the model's value begins and ends: `scan` has said so; a hop that was not told looks for it.
-local function place(txn, body)
-  local at = tonumber(txn:get_var("txn.model_at")) or scan.part(body).model_at
+-- Where the model's value begins and ends: `scan` has said so; a hop that was not told looks for it, which is dear, since
+-- the headers have changed: HAProxy copies a whole buffer to read the body then.
+local function place(txn)
+  local at = tonumber(txn:get_var("txn.model_at")) or scan.part(txn.f:req_body() or "").model_at
   if at then
     return at >> 32, at & 0xFFFFFFFF
   end
@@ -36,26 +37,23 @@ function Rewrite:http_headers(txn, message)
   if not value then
     return
   end
-  local body = txn.f:req_body() or ""
-  local from, to = place(txn, body)
-  if not from or string.sub(body, from, to) == value then
+  local from, to = place(txn)
+  if not from then
     return
   end
   self.offset, self.length, self.value = from - 1, to - from + 1, value
   local length = tonumber(txn.f:req_fhdr("content-length"))
-  if length then
+  if length and #value ~= self.length then
     message:set_header("content-length", tostring(length + #value - self.length))
   end
   filter.register_data_filter(self, message.channel)
 end
 
--- The first call has all that was there with the headers, the model included.
+-- The first call has all that was there with the headers, the model included: no other is needed.
 function Rewrite:http_payload(_, message)
-  if self.value and not message:is_resp() then
-    message:remove(self.offset, self.length)
-    message:insert(self.value, self.offset)
-    self.value = nil
-  end
+  message:remove(self.offset, self.length)
+  message:insert(self.value, self.offset)
+  filter.unregister_data_filter(self, message.channel)
 end
 
 core.register_filter("rewrite", Rewrite, function(rewrite)

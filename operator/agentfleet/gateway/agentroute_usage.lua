@@ -61,13 +61,22 @@ function Usage:http_headers(txn, message)
   end
 end
 
+local function is_over(until_ms)
+  local now = core.now()
+  return until_ms and now.sec * 1000 + now.usec // 1000 > until_ms
+end
+
+-- What a filter returns for a payload counts for nothing. An end without anything before it is none for the client's
+-- side of HAProxy, which breaks the connection (or the HTTP/2 stream); the target's is closed at once.
+local function cut(txn, message)
+  txn:set_var("txn.cut", 1)
+  message:remove()
+  message:set_eom()
+end
+
 function Usage:http_payload(txn, message)
   local text = message:body()
   if not text or text == "" then return end
-  if self.until_ms then
-    local now = core.now()
-    if now.sec * 1000 + now.usec // 1000 > self.until_ms then return filter.ERROR end
-  end
   self.events = self.events + (self.is_compressed and #text or events(text))
   local whole = self.carried .. text
   local tokens_in, tokens_out = told(whole)
@@ -75,6 +84,7 @@ function Usage:http_payload(txn, message)
   if tokens_out then self.is_told = true end
   txn:set_var("txn.told_out", tokens_out or not self.is_told and self.events or txn:get_var("txn.told_out"))
   self.carried = sub(whole, -CARRIED)
+  if is_over(self.until_ms) then cut(txn, message) end
 end
 
 -- The end of a stream comes too late for rules, so a task gives the difference to its estimate to `frontend charge`.

@@ -23,7 +23,6 @@ from agentfleet.gateway.types import (
 from agentfleet.resources import route_rules as spec_rules
 from agentfleet.resources import route_targets as spec_targets
 from agentfleet.resources.agentroute import AgentRoute
-from agentfleet.resources.route_rules import MODEL_ID
 
 AGENT_CONCURRENCY = 10
 """Requests at once for each pod of an Agent, where nothing is said."""
@@ -64,7 +63,6 @@ def compile_policy(route: AgentRoute, resolution: Resolution) -> Policy:
         queue_max=1000 if queue is None or queue.max is None else queue.max,
         queue_ms=milliseconds(queue.timeout if queue else None, 30_000),
     )
-    _check_models(policy)
     _check_names(policy)
     _check_rules(route)
     _check_denied(route, resolution)
@@ -122,6 +120,7 @@ def _targets(route: AgentRoute, resolution: Resolution) -> Iterator[Target]:
             tasks=said.tasks,
             side_effects=found.kind == "Agent",
             scales_to_zero=bool(endpoint and endpoint.scales_to_zero),
+            identified=found.kind != "Agent" or found.namespace == route.namespace,
         )
 
 
@@ -178,17 +177,6 @@ def _escalate(escalate: spec_rules.Escalate, ids: Mapping[str, str]) -> Escalate
         latency_ms=milliseconds(when.latency, 0) if when.latency else None,
         max_percent=100 if escalate.max_percent is None else escalate.max_percent,
     )
-
-
-def _check_models(policy: Policy) -> None:
-    """They stand in HAProxy's configuration, whatever the API server let through."""
-    for target in policy.targets:
-        if not MODEL_ID.fullmatch(target.model):
-            raise InvalidSpec(
-                "InvalidSpec",
-                f"target {target.name}: {target.model!r} is no model id: 1 to 253 letters, digits and any of '-_.:/',"
-                " a letter or digit first.",
-            )
 
 
 def _check_names(policy: Policy) -> None:

@@ -122,7 +122,7 @@ def _backend(
         ca_file=f"{CREDENTIALS_FOLDER}/{ident}/ca.crt" if credentials.ca_config_map else None,
         health=endpoint.health,
         has_credentials=credentials.secret is not None,
-        is_agent=found.kind == "Agent",
+        is_agent=found.kind == "Agent" and found.namespace == route.namespace,
         idle_ms=milliseconds(said.idle_timeout, 300_000),
         hashed=any(rule.strategy in _KEPT_TOGETHER for rule in rules),
         near=near,

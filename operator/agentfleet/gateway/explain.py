@@ -192,7 +192,8 @@ def _held_back(policy: Policy, request: Request, target: Target, decision: Decis
             nobody,
         ),
         (
-            f"the calling agent's privacy mode is {request.privacy_mode}",
+            f"the calling agent's privacy mode is {request.privacy_mode}"
+            + ("" if target.identified else ", and an agent of another namespace could not be told"),
             open_,
             replace(nobody, privacy_mode=request.privacy_mode),
         ),

@@ -10,7 +10,7 @@ REASONS: dict[Reason, str] = {
     "Rule": "the rule's target, by its strategy",
     "Escalated": "the rule's escalation",
     "Canary": "the rule's canary: the conversation is in its share",
-    "Task": "no rule decides, and the intent is one of its tasks",
+    "Task": "no rule decides, and the intent is one of its tasks, or code, which it is good at",
     "Primary": "no rule decides, and it is primary",
     "Default": "no rule decides: the least loaded of default.targets",
     "Tier": "no rule decides: the least loaded of the tier for such requests",

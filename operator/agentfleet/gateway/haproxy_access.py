@@ -71,9 +71,20 @@ def who(layout: Layout) -> list[str]:
         *lines,
         f"http-request set-var(txn.identity) req.fhdr({IDENTITY}) if signed",
         f"http-request set-var(txn.inner) int(1) if {{ req.fhdr({DECIDER}),map_str({DECIDER_MAP}) -m found }}",
+    ]
+
+
+def clean() -> list[str]:
+    """Headers of the gateway's own are its own alone.
+
+    Not before the body was read: HAProxy copies a whole buffer to read it once headers have changed.
+    """
+    return [
         "http-request del-header x-agentfleet- -m beg",
         "http-request del-header x-af- -m beg",
         f"http-request set-header {HOPS} %[var(txn.hops)]",
+        # Lines of a target's own log can be found by the audit line, and the other way round.
+        "http-request set-header x-request-id %[unique-id]",
     ]
 
 

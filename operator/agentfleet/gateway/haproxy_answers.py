@@ -2,7 +2,7 @@
 
 from agentfleet.gateway import haproxy_limits
 from agentfleet.gateway.haproxy_process import longest_ms
-from agentfleet.gateway.haproxy_text import TRY_LATER, answer, comma_field, one_of
+from agentfleet.gateway.haproxy_text import OVER, TOO_LATE, TRY_LATER, answer, comma_field, one_of
 from agentfleet.gateway.layout import Layout
 from agentfleet.gateway.types import Policy
 
@@ -11,7 +11,20 @@ def answers(policy: Policy, layout: Layout) -> list[str]:
     """What is made of answers. Only those that are no stream are looked into here."""
     whole = "{ res.fhdr(content-type) -m beg application/json }"
     query = "res.body,json_query"
+    responses = one_of("txn.endpoint", ["responses"])
     lines = [
+        # Some send their headers at once, and white space until the answer is there. It is read before its headers are
+        # changed: afterwards HAProxy would copy a whole buffer to do so.
+        f"http-response wait-for-body time {longest_ms(policy)}ms if {whole}",
+        f"http-response set-var(txn.told_in) {query}('$.usage.prompt_tokens','int') if {whole} !{responses}",
+        f"http-response set-var(txn.told_out) {query}('$.usage.completion_tokens','int') if {whole} !{responses}",
+        f"http-response set-var(txn.told_in) {query}('$.usage.input_tokens','int') if {whole} {responses}",
+        f"http-response set-var(txn.told_out) {query}('$.usage.output_tokens','int') if {whole} {responses}",
+    ]
+    # Not wanted, but some compress nevertheless: then a byte counts as a token, which is more than there can be.
+    compressed = "{ res.fhdr(content-encoding) -m found } !{ res.fhdr(content-encoding) -i identity }"
+    lines += [
+        f"http-response set-var(txn.told_out) res.body_size if {whole} {compressed}",
         "http-response set-var(txn.attempt) res.fhdr(x-af-attempt),add(0) if chained",
         *(
             f"http-response set-var(txn.target) {comma_field('var(txn.plan)', number)}"
@@ -20,19 +33,7 @@ def answers(policy: Policy, layout: Layout) -> list[str]:
         ),
         "http-response set-var(txn.late) res.fhdr(x-af-late) if chained || away",
         "http-response del-header x-af- -m beg if chained || away",
-        # Some send their headers at once, and white space until the answer is there.
-        f"http-response wait-for-body time {longest_ms(policy)}ms if {whole}",
-        f"http-response set-var(txn.told_in) {query}('$.usage.prompt_tokens','int') if {whole}",
-        f"http-response set-var(txn.told_out) {query}('$.usage.completion_tokens','int') if {whole}",
     ]
-    responses = one_of("txn.endpoint", ["responses"])
-    lines += [
-        f"http-response set-var(txn.told_in) {query}('$.usage.input_tokens','int') if {responses} {whole}",
-        f"http-response set-var(txn.told_out) {query}('$.usage.output_tokens','int') if {responses} {whole}",
-    ]
-    # Not wanted, but some compress nevertheless: then a byte counts as a token, which is more than there can be.
-    compressed = "{ res.fhdr(content-encoding) -m found } !{ res.fhdr(content-encoding) -i identity }"
-    lines.append(f"http-response set-var(txn.told_out) res.body_size if {whole} {compressed}")
     if haproxy_limits.counts_tokens(layout):
         lines += [
             # An error has cost nothing.
@@ -43,7 +44,13 @@ def answers(policy: Policy, layout: Layout) -> list[str]:
             "http-response set-var(txn.age) date,sub(txn.now)",
             *haproxy_limits.correct(layout),
         ]
-    return [*lines, "http-response allow if { status lt 400 }", *_in_form()]
+    late = f"{whole} {{ var(txn.deadline) -m found }} {OVER}"
+    return [
+        *lines,
+        answer(504, TOO_LATE, "timeout", late, on="response"),
+        "http-response allow if { status lt 400 }",
+        *_in_form(),
+    ]
 
 
 def _in_form() -> list[str]:
@@ -64,6 +71,7 @@ def afterwards(layout: Layout) -> list[str]:
         "http-after-response set-status 504 if { var(txn.late) -m found }",
         "http-after-response set-header retry-after 5 if { status 503 } !{ res.fhdr(retry-after) -m found }",
     ]
+    lines += haproxy_limits.give_back(layout)
     shown = "{ var(txn.decision) -m found }"
     later = "{ var(txn.attempt) -m int gt 1 }"
     lines += [

@@ -9,9 +9,9 @@ own_<id>    the gateway that counts a target's requests for all
 import ipaddress
 from collections.abc import Iterator
 
-from agentfleet.gateway.haproxy_access import IDENTITY
-from agentfleet.gateway.haproxy_text import answer, revision, section, when
-from agentfleet.gateway.layout import CREDENTIALS_MAP, DECIDER_PORT, METRICS_PORT, OWNER_PORT, Backend, Layout
+from agentfleet.gateway.haproxy_access import IDENTITY, IDENTITY_MAP
+from agentfleet.gateway.haproxy_text import OVER, TICKET, TOO_LATE, answer, revision, section, when
+from agentfleet.gateway.layout import CREDENTIALS_MAP, DECIDER_PORT, METRICS_PORT, OWNER_PORT, Backend, Layout, Peer
 from agentfleet.gateway.types import Policy, Target
 
 RAMP = 4
@@ -119,10 +119,9 @@ def _authority(backend: Backend) -> str:
 
 def _answered(backend: Backend, is_external: bool) -> list[str]:
     """What is made of answers before anybody looks at them."""
-    over = "{ date(0,ms),sub(txn.deadline) -m int gt 0 }"
     lines = [
         # Time in the queue counts, and HAProxy's own limit begins after it.
-        answer(504, "The target did not answer in time.", "timeout", over, on="response"),
+        answer(504, TOO_LATE, "timeout", OVER, on="response"),
         "http-response set-var(txn.answered) int(1)",
         f"http-response set-timeout server {backend.idle_ms}ms",
         "http-response set-status 503 if { status 529 }",
@@ -211,7 +210,7 @@ def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
     """In all gateways the same order, so that all choose the same successor when the owner is lost."""
     if backend.owner is None or len(layout.peers) < 2:
         return []
-    peers = layout.peers
+    own, peers = revision(policy, layout), layout.peers
     order = [*peers[backend.owner :], *peers[: backend.owner]]
     lines = [
         "balance first",
@@ -224,15 +223,31 @@ def _own(policy: Policy, layout: Layout, backend: Backend) -> list[str]:
         "retry-on conn-failure empty-response",
         "http-request disable-l7-retry if { var(txn.once) -m int 1 }",
         "http-response set-var(txn.answered) int(1)",
-        # By t0, t1 … a gateway of another revision means other targets: it is never up.
-        f"option httpchk GET /healthz/{revision(policy, layout)}",
-        f"default-server check port {METRICS_PORT} inter 500ms fall 2 rise 2 init-state down tcp-ut 4s"
-        # What it refuses goes to its successor at once, not when the next checks have failed.
-        " observe layer4 error-limit 1 on-error mark-down",
-        *(f"server {peer.name} {peer.address}:{OWNER_PORT}" for peer in order),
+        # By t0, t1 … a gateway of another revision means other targets, and one with another key would refuse: none is
+        # ever up.
+        "option httpchk",
+        f"http-check set-var(check.key) str(key),map_str({IDENTITY_MAP})",
+        f'http-check send meth GET uri /healthz/{own} hdr {TICKET} "%[str({own}),hmac(sha256,check.key),hex,lower]"',
+        "default-server inter 500ms init-state down",
     ]
+    for peer in order:
+        lines += _peer(peer)
     # The owner itself needs no way to itself, and must not count what it sends there twice.
     return when(f'!streq("$HOSTNAME",{order[0].name})', section(f"backend own_{backend.id}", lines))
+
+
+def _peer(peer: Peer) -> list[str]:
+    """Itself each gateway asks without any network: not all let a pod reach itself by its Service. It is the last to be
+    up, so that it knows the others by then, and then it is up for good."""
+    return [
+        f'.if streq("$HOSTNAME",{peer.name})',
+        f"server {peer.name} abns@owner check addr 127.0.0.1 port {METRICS_PORT} rise 3 fall 1000000",
+        ".else",
+        f"server {peer.name} {peer.address}:{OWNER_PORT} check port {METRICS_PORT} rise 2 fall 2 tcp-ut 4s"
+        # What it refuses goes to its successor at once, not when the next checks have failed.
+        " observe layer4 error-limit 1 on-error mark-down",
+        ".endif",
+    ]
 
 
 def _decider() -> list[str]:

@@ -12,7 +12,8 @@ The letters say after which causes the next is tried: Q full, T no answer in tim
 from collections.abc import Iterator
 
 from agentfleet.gateway.haproxy_access import IDENTITY_MAP
-from agentfleet.gateway.haproxy_text import answer, comma_field, one_of, revision, section, when
+from agentfleet.gateway.haproxy_process import MOST_AT_ONCE
+from agentfleet.gateway.haproxy_text import TICKET, answer, comma_field, one_of, revision, section, when
 from agentfleet.gateway.layout import OWNER_PORT, Layout
 from agentfleet.gateway.types import EVERY_CAUSE, Cause, Policy
 
@@ -46,6 +47,7 @@ def chain_sections(policy: Policy, layout: Layout) -> list[str]:
             if level > 1:
                 lines += _next(policy, letters, level)
             lines += _try(letters, level, depth)
+        lines += _try(letters, 1, depth, is_stream=True)
     deepest = max(wanted.values(), default=0)
     for level in range(2, deepest):
         lines += section(f"backend only_{level}", [f"server this abns@go_{level}"])
@@ -54,18 +56,19 @@ def chain_sections(policy: Policy, layout: Layout) -> list[str]:
     return lines
 
 
-def _try(letters: str, level: int, depth: int) -> list[str]:
+def _try(letters: str, level: int, depth: int, *, is_stream: bool = False) -> list[str]:
+    """Tokens of streams are counted by a filter, which is too dear for all others."""
     following = f"go_{level + 1}" if level + 1 == depth else f"next_{letters}_{level + 1}"
     lines = [
         "balance first",
-        *(["filter lua.usage"] if level == 1 else []),
+        *(["filter lua.usage"] if is_stream else []),
         "retries 1",
         "option redispatch 1",
         f"retry-on conn-failure {' '.join(_RETRY_ON[letter] for letter in letters)}",
         f"server this abns@go_{level}",
         f"server next abns@{following}",
     ]
-    return section(f"backend try_{letters}_{level}", lines)
+    return section(f"backend {'stream' if is_stream else 'try'}_{letters}_{level}", lines)
 
 
 def _next(policy: Policy, letters: str, level: int) -> list[str]:
@@ -139,19 +142,32 @@ def _arrived() -> list[str]:
 
 
 def _full(policy: Policy, layout: Layout, condition: str) -> Iterator[str]:
-    """Where another target follows, a full one says so at once instead of making the request wait.
+    """Where another target follows, a full one says so at once instead of making the request wait."""
+    for taken, full in _taken(policy, layout, condition):
+        yield from (taken, answer(425, "All places are taken.", "saturated", full))
 
-    Counted are those on their way to its pods too, which be_conn_free does not see before they are connected.
+
+def filled(policy: Policy, layout: Layout) -> Iterator[str]:
+    """A target that was not full when the request was decided on: whoever finds it so now asks the next one."""
+    if any("Q" in letters for letters in chains(policy)):
+        for taken, full in _taken(policy, layout, "only_full !away"):
+            yield from (taken, f"http-request set-var(txn.chained) int(1) if {full}")
+
+
+def _taken(policy: Policy, layout: Layout, condition: str) -> Iterator[tuple[str, str]]:
+    """For each target a rule that counts, and the condition that all its places are taken.
+
+    Between it and the backend no other request may run. Those on their way to a pod count, too; be_conn_free sees them
+    only once they are connected.
     """
     gated = {each.id for each in layout.backends if each.service}
     for target in policy.targets:
         if target.capacity:
             pool = f"pool_{target.id}"
             pods = f"ready_{target.id}" if target.id in gated else pool
-            this = one_of("txn.target", [target.id])
-            yield f"http-request set-var(txn.taken) be_conn({pool}) if {condition} {this}"
-            free = f"{{ nbsrv({pods}),mul({target.capacity}),sub(txn.taken) le 0 }}"
-            yield answer(425, "All places are taken.", "saturated", f"{condition} {this} {free} {{ nbsrv({pods}) gt 0 }}")
+            here = f"{condition} {one_of('txn.target', [target.id])}"
+            full = f"{{ nbsrv({pods}),mul({target.capacity}),sub(txn.taken) le 0 }} {{ nbsrv({pods}) gt 0 }}"
+            yield f"http-request set-var(txn.taken) be_conn({pool}) if {here}", f"{here} {full}"
 
 
 def _shown(level: int | None) -> list[str]:
@@ -190,7 +206,7 @@ def to_owner(policy: Policy, layout: Layout) -> list[str]:
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP}) if away",
         "http-request set-header x-af-target %[var(txn.target)] if away",
         "http-request set-header x-af-left %[var(txn.rest)] if away",
-        "http-request set-header x-af-pass %[var(txn.ticket),hmac(sha256,txn.identity_key),hex,lower] if away",
+        f"http-request set-header {TICKET} %[var(txn.ticket),hmac(sha256,txn.identity_key),hex,lower] if away",
     ]
 
 
@@ -228,10 +244,12 @@ def owner(policy: Policy, layout: Layout) -> list[str]:
     own = revision(policy, layout)
     lines = [
         f"bind :{OWNER_PORT}",
+        "bind abns@owner",
+        f"maxconn {MOST_AT_ONCE}",
         f'http-request set-var-fmt(txn.ticket) "{own}|%[req.fhdr(x-af-target)]|%[req.fhdr(x-af-left)]"',
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP})",
         "http-request set-var(txn.pass) var(txn.ticket),hmac(sha256,txn.identity_key),hex,lower",
-        "http-request set-var(txn.given) req.fhdr(x-af-pass)",
+        f"http-request set-var(txn.given) req.fhdr({TICKET})",
         # No gateway of this revision and with this key: one that is a gateway asks the next when it gets no answer.
         "http-request reject if !{ var(txn.given),secure_memcmp(txn.pass) }",
         "http-request wait-for-body time 10s",

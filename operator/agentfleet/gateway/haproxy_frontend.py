@@ -5,10 +5,12 @@ who ─▶ how much ─▶ body ─▶ what (scan, sensitivity, complexity, conv
 
 from agentfleet.gateway import haproxy_access, haproxy_answers, haproxy_chain, haproxy_limits
 from agentfleet.gateway.complexity import LONG_PROMPT, LONG_TEXT, SHORT_PROMPT, SHORT_TEXT
-from agentfleet.gateway.haproxy_log import TIER_BYTES, log_format
+from agentfleet.gateway.haproxy_log import TIER_BYTES, error_log_format, log_format
+from agentfleet.gateway.haproxy_maps import sensitivity
 from agentfleet.gateway.haproxy_process import MOST_AT_ONCE, intents_table
 from agentfleet.gateway.haproxy_text import JSON, TRY_LATER, answer, one_of, section
 from agentfleet.gateway.layout import CONFIG_FOLDER, DECIDER_PORT, HTTP_PORT, TLS_FOLDER, TLS_PORT, Layout
+from agentfleet.gateway.pattern_needs import GATES
 from agentfleet.gateway.types import TIERS, Policy
 
 _IDS = '{"id":"%[var(txn.asked),json(utf8s)]","object":"model","created":0,"owned_by":"agentfleet"}'
@@ -27,23 +29,30 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
     lines = [
         f"bind :{HTTP_PORT}",
         f"maxconn {MOST_AT_ONCE}",
+        # For connections without a request: one that was answered before all of it had come ends after this time.
+        "timeout client 10s",
+        "http-request set-timeout client 300s",
         *([f"bind :{TLS_PORT} ssl crt {TLS_FOLDER}/tls.crt alpn h2,http/1.1"] if layout.tls else []),
         "log stdout len 65500 format raw local0 info",
         "log ring@audit len 65500 format raw local0 info",
         "unique-id-format %[uuid()]",
+        # Who connects and says nothing, as load balancers do to see whether somebody is there, has no line: it is no
+        # request, and must not be counted as one of which the line is missing.
+        "option http-ignore-probes",
         log_format(layout),
+        error_log_format(),
         *_path(),
         *haproxy_access.loop_guard(policy),
         *haproxy_access.who(layout),
-        # Lines of a target's own log can be found by the audit line, and the other way round.
-        "http-request set-header x-request-id %[unique-id]",
         *_lists(),
-        "http-request allow if { var(txn.endpoint) -m str decider }",
+        *(f"{line} if decided" for line in haproxy_access.clean()),
+        "http-request allow if decided",
         *haproxy_limits.checks(layout),
         *_body(layout),
         *_classes(layout),
         *_conversation(policy, layout),
         *_intent(policy, layout),
+        *haproxy_access.clean(),
         f"http-request set-var(txn.tier) req.fhdr(x-agentroute-tier),bytes(0,{TIER_BYTES})",
         "http-request lua.route",
         "http-request lua.dry_run if { req.fhdr(x-agentroute-dry-run) -i true }",
@@ -54,7 +63,8 @@ def frontend(policy: Policy, layout: Layout) -> list[str]:
         *haproxy_chain.waking(layout),
         *haproxy_answers.answers(policy, layout),
         *haproxy_answers.afterwards(layout),
-        "use_backend decider if { var(txn.endpoint) -m str decider }",
+        "use_backend decider if decided",
+        "use_backend stream_%[var(txn.retry)]_1 if chained streams",
         "use_backend try_%[var(txn.retry)]_1 if chained",
         *haproxy_chain.places(policy, layout),
     ]
@@ -66,6 +76,7 @@ def _path() -> list[str]:
         f"http-request set-var(txn.endpoint) path,map_str({CONFIG_FOLDER}/paths.map)",
         "http-request set-var(txn.endpoint) str(model) if { path_beg /v1/models/ }",
         answer(404, "There is no such path here.", "unknown_url", "!{ var(txn.endpoint) -m found }"),
+        "acl decided var(txn.endpoint) -m str decider",
         "acl reads path /v1/models /health",
         "acl reads path_beg /v1/models/",
         answer(405, "This path takes GET.", "method_not_allowed", "reads !METH_GET"),
@@ -106,20 +117,28 @@ def _body(layout: Layout) -> list[str]:
 
 
 def _classes(layout: Layout) -> list[str]:
-    lines = []
-    if layout.sensitive:
-        patterns = f"map_reg({CONFIG_FOLDER}/sensitivity.map)"
-        whole = "{ var(txn.text) -m found }"
-        lines += [
-            f"http-request set-var(txn.sens) var(txn.text),{patterns} if {whole}",
-            f"http-request set-var(txn.sens) req.body,{patterns} if !{whole}",
-        ]
+    lines = _sensitivity(layout)
     if layout.complexity and not layout.ask_complexity:  # where a model does not tell in time, the default counts
         lines += _complexity()
     # The decider says it of each request of a batch.
     said = "{ var(txn.inner) -m int 1 } { req.fhdr(x-agentroute-complexity)"
     lines += [f"http-request set-var(txn.said) str({each}) if {said} -i {each.lower()} }}" for each in TIERS]
     return [*lines, "http-request set-var(txn.cplx) var(txn.said) if { var(txn.said) -m found }"]
+
+
+def _sensitivity(layout: Layout) -> list[str]:
+    """One class for each map: agentroute.lua takes the highest. Most texts pass no gate."""
+    lines = ["acl escaped var(txn.text) -m found"]
+    maps = {name for name, patterns in sensitivity(layout).items() if patterns}
+    for text, condition in (("var(txn.text)", "escaped"), ("req.body", "!escaped")):
+        gates: dict[str, str] = {"": "", **{f"-{gate}": f" {{ {text} -m reg '{GATES[gate]}' }}" for gate in GATES}}
+        lines += [
+            f"http-request set-var(txn.sens{suffix.replace('-', '_')})"
+            f" {text},map_reg({CONFIG_FOLDER}/sensitivity{suffix}.map) if {condition}{gate}"
+            for suffix, gate in gates.items()
+            if f"sensitivity{suffix}.map" in maps
+        ]
+    return lines if maps else []
 
 
 def _complexity() -> list[str]:
@@ -223,9 +242,12 @@ def _on_its_way(policy: Policy, layout: Layout) -> list[str]:
         "acl only_full var(txn.retry) -m str Q",
         "acl retried var(txn.retry) -m len gt 0",
         "http-request set-var(txn.attempt) int(1)",
-        # Whether a target of this gateway's own is full is known already.
         "http-request set-var(txn.chained) int(1) if retried !only_full || only_full away",
+        *haproxy_chain.filled(policy, layout),
         "acl chained var(txn.chained) -m int 1",
+        # What was not read to its end may say so where nobody has looked.
+        "acl streams var(txn.stream) -m int 1",
+        "acl streams var(txn.readable) -m int 0",
     ]
     if hops:
         sent = "if chained || away"

@@ -179,6 +179,19 @@ def correct(layout: Layout) -> list[str]:
     return lines
 
 
+def give_back(layout: Layout) -> list[str]:
+    """HAProxy's own errors: nothing was used, and they pass no other rules."""
+    if not counts_tokens(layout):
+        return []
+    own = "{ status ge 400 } { var(txn.charged) -m found } !{ var(txn.more) -m found }"
+    lines = [f"http-after-response set-var(txn.age) date,sub(txn.now) if {own}"]
+    for each in _of_tokens(layout):
+        recent = f"{{ var(txn.age) -m int lt {each.limit.period_s} }}"
+        rule = f"http-after-response sc-add-gpc(1,{each.number}) var(txn.charged)"
+        lines.append(f"{rule} if {own} {recent} {each.condition}".rstrip())
+    return lines
+
+
 def _of_tokens(layout: Layout) -> list[Counter]:
     return [each for each in _counters(layout) if each.limit.unit == "tokens"]
 

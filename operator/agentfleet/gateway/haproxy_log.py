@@ -28,6 +28,7 @@ _NUMBERS = {
     "tokens_in": "told_in",
     "tokens_out": "told_out",
     "stream": "stream",
+    "cut": "cut",  # the stream went on past its deadline
     "tools": "tools",
     "vision": "vision",
     "small": "small",
@@ -62,6 +63,19 @@ def log_format(layout: Layout) -> str:
     if layout.audit_content:
         fields.append(_text("content", "var(txn.content)"))
     return f"log-format '{{{','.join(fields)}}}'"
+
+
+def error_log_format() -> str:
+    """The line of what is no HTTP, or no TLS: there are no variables then, and HAProxy would write `-` for a number."""
+    fields = [
+        '"ts":%[accept_date(ms)]',
+        '"id":""',
+        '"reason":"no_request"',
+        '"status":%ST',
+        '"end":"%ts"',
+        '"server":"%b/%s"',
+    ]
+    return f"error-log-format '{{{','.join(fields)}}}'"
 
 
 def _text(field: str, expression: str) -> str:

@@ -7,6 +7,7 @@ import json
 from importlib import resources
 
 from agentfleet.gateway.layout import Layout
+from agentfleet.gateway.pattern_needs import GATES, need
 from agentfleet.gateway.types import Endpoint, Policy
 
 _ENDPOINTS: tuple[Endpoint, ...] = ("chat/completions", "completions", "embeddings", "responses")
@@ -34,8 +35,18 @@ def maps(policy: Policy, layout: Layout) -> dict[str, str]:
         "models.json": _models(own),
         "intents.map": _map({str(number): name for number, name in enumerate(policy.intents, 1)}),
         "intent-numbers.map": _map({name: str(number) for number, name in enumerate(policy.intents, 1)}),
-        "sensitivity.map": _patterns(layout.sensitive),
+        **{name: _patterns(patterns) for name, patterns in sensitivity(layout).items()},
         "complexity.map": _patterns(layout.complexity),
+    }
+
+
+def sensitivity(layout: Layout) -> dict[str, tuple[tuple[str, str], ...]]:
+    """File name → patterns of sensitivity, those behind each gate in a file of their own."""
+    return {
+        f"sensitivity{f'-{gate}' if gate else ''}.map": tuple(
+            (regex, level) for regex, level in layout.sensitive if need(regex) == gate
+        )
+        for gate in (None, *GATES)
     }
 
 

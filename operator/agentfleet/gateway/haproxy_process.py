@@ -1,8 +1,9 @@
 """haproxy.cfg, the process: limits of memory and time, Lua, logs, resolvers, peers, and the page of metrics. Pure."""
 
 from agentfleet.gateway import haproxy_limits
+from agentfleet.gateway.haproxy_access import IDENTITY_MAP
 from agentfleet.gateway.haproxy_errors import error_lines
-from agentfleet.gateway.haproxy_text import revision, section, short_hash, when
+from agentfleet.gateway.haproxy_text import TICKET, revision, section, short_hash, when
 from agentfleet.gateway.layout import (
     ADMIN_SOCKET,
     CONFIG_FOLDER,
@@ -18,11 +19,14 @@ AUDIT_SOCKET = f"{RUN_FOLDER}/audit.sock"
 """Where the decider takes audit lines."""
 HEADERS_SPACE = 16 * 2**10
 """Room in a buffer beside the body: for its headers, and for what HAProxy adds to them."""
+SMALL_BUFFER = 64 * 2**10
+"""Of copies for a second attempt: most requests fit, and only what they hold is copied."""
 MOST_AT_ONCE = 1800
 """Connections of clients: with a buffer for each step of a chain, so many requests fill a gigabyte. The others wait to
 be accepted, and probes of kubelet still find a place."""
 
 _ALONE = "alone"
+_KNOWS_SMALL_BUFFERS = "version_atleast(3.4)"
 
 
 def longest_ms(policy: Policy) -> int:
@@ -48,13 +52,19 @@ def _global(policy: Policy, layout: Layout) -> list[str]:
     lines = [
         f"stats socket {ADMIN_SOCKET} mode 600 level admin",
         f"nbthread {layout.threads}",
-        # Else HAProxy makes tables for as many connections as the node allows: a million.
-        "fd-hard-limit 16384",
+        # Else HAProxy makes tables for as many connections as the node allows: a million. Each of MOST_AT_ONCE may have
+        # a connection in each step of its chain, and others as many at the owner's port.
+        "fd-hard-limit 32768",
         f"hard-stop-after {stop_s}s",
         f"grace {layout.grace_s}s",
         # Not tune.bufsize.large: HAProxy 3.4.7 ends in a heap overflow when a filter changes a body that is in one.
         f"tune.bufsize {whole}",
+        *when(_KNOWS_SMALL_BUFFERS, [f"tune.bufsize.small {SMALL_BUFFER}"]),
+        # By default a thread keeps 512 KiB for its next buffers: two of these.
+        f"tune.memory.hot-size {16 * whole}",
         "tune.http.maxhdr 256",
+        # After fifty rules HAProxy turns to others for a moment, who would be let in by what was true before it.
+        "tune.max-rules-at-once 100000",
         f"tune.stick-counters {max(3, haproxy_limits.counters(layout))}",
         "tune.lua.bool-sample-conversion normal",
         "httpclient.retries 0",
@@ -82,6 +92,8 @@ def _defaults(policy: Policy) -> list[str]:
         f"timeout server {longest_ms(policy) + policy.queue_ms}ms",
         f"timeout queue {policy.queue_ms}ms",
         "timeout check 500ms",
+        # Else all of a buffer is copied for a second attempt, most of it empty.
+        *when(_KNOWS_SMALL_BUFFERS, ["option use-small-buffers l7-retries"]),
     ]
     return section("defaults", [*lines, *error_lines()])
 
@@ -111,7 +123,7 @@ def _ring() -> list[str]:
         [
             "format raw",
             "maxlen 65500",
-            "size 1048576",
+            f"size {16 * 2**20}",  # some 24,000 requests: what is older is forgotten
             "timeout connect 1s",
             "timeout server 10s",
             f"server decider unix@{AUDIT_SOCKET} log-proto octet-count",
@@ -149,7 +161,13 @@ def metrics(policy: Policy, layout: Layout) -> list[str]:
     """The page of metrics, and what kubelet asks."""
     ok = 'http-request return status 200 content-type text/plain string "ok"'
     shared = len(layout.peers) > 1
-    same = f"{ok} if {{ path /healthz/{revision(policy, layout)} }}" if shared else ""
+    own = revision(policy, layout)
+    same = f"path /healthz/{own}"
+    alike = [
+        f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP}) if {{ {same} }}",
+        f"http-request set-var(txn.pass) str({own}),hmac(sha256,txn.identity_key),hex,lower if {{ {same} }}",
+        f"{ok} if {{ {same} }} {{ req.fhdr({TICKET}),secure_memcmp(txn.pass) }}",
+    ]
     known = [f"acl known nbsrv({name}) gt 0" for name in map(_first_known, layout.backends)]
     return section(
         "frontend metrics",
@@ -158,7 +176,7 @@ def metrics(policy: Policy, layout: Layout) -> list[str]:
             "no log",
             "http-request use-service prometheus-exporter if { path /metrics }",
             f"{ok} if {{ path /healthz }}",
-            *([same] if shared else []),
+            *(alike if shared else []),
             *known,
             *_led(layout),
             # Stopping, it must leave its Service; without an answer from DNS it could only refuse.

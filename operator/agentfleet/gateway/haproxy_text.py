@@ -13,6 +13,11 @@ from agentfleet.gateway.types import Policy
 
 JSON = "content-type application/json"
 TRY_LATER = "Try again later."
+TICKET = "x-af-pass"
+"""The header by which a gateway shows another that it has the same key."""
+TOO_LATE = "The target did not answer in time."
+OVER = "{ date(0,ms),sub(txn.deadline) -m int gt 0 }"
+"""The deadline of all attempts has passed."""
 
 
 def problem(message: str, code: str, kind: str) -> str:

@@ -65,7 +65,7 @@ class Backend:
     """Path of the health check; None checks that it can be connected to."""
     has_credentials: bool = False
     is_agent: bool = False
-    """Gets the caller's signed identity."""
+    """Gets the caller's signed identity: an agent of the route's own namespace, whose key it has."""
     idle_ms: int = 300_000
     hashed: bool = False
     """A rule wants conversations or prefixes to stay with a pod."""

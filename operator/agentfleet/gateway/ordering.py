@@ -51,6 +51,18 @@ def least_loaded(targets: Iterable[Target], loads: Loads) -> list[Target]:
     return sorted(targets, key=lambda target: (not loads[target.id].ready, _permille(target, loads[target.id])))
 
 
+def nearest(targets: Iterable[Target], loads: Loads) -> list[Target]:
+    """The least loaded first, clouds after all others: they cost money and are out of the house."""
+    return sorted(
+        targets,
+        key=lambda target: (
+            not loads[target.id].ready,
+            target.location == "Cloud",
+            _permille(target, loads[target.id]),
+        ),
+    )
+
+
 def _permille(target: Target, load: Load) -> int:
     """Requests for what there is to take them."""
     return load.active * 1000 // (max(1, load.ready) * (target.capacity or UNCAPPED))

@@ -56,6 +56,11 @@ def check(pattern: str, max_length: int = MAX_LENGTH) -> None:
         raise ValueError(f"pattern {pattern!r} matches an empty text too, so every request: make one part of it needed")
 
 
+def parsed(pattern: str) -> Node:
+    """The syntax tree of a pattern that `check` takes."""
+    return _Parser(pattern).parse()
+
+
 @lru_cache(maxsize=1024)
 def compiled(pattern: str) -> re.Pattern[bytes]:
     """The pattern as Python runs it."""

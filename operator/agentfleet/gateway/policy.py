@@ -8,7 +8,7 @@ The privacy filter comes first: no later step looks at a target that it took awa
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from agentfleet.gateway.ordering import Loads, chosen, distinct, least_loaded, ordered
+from agentfleet.gateway.ordering import Loads, chosen, distinct, least_loaded, nearest, ordered
 from agentfleet.gateway.types import (
     ANSWERED,
     CODE_INTENTS,
@@ -125,6 +125,8 @@ def _is_model(match: Match, model: str) -> bool:
 
 def _may_see(policy: Policy, request: Request, read: _Read, target: Target) -> bool:
     """True where the target may see the request."""
+    if request.privacy_mode != "Standard" and not target.identified:
+        return False
     if target.location != "Cloud":
         return True
     if request.privacy_mode != "Standard" or request.local_only:
@@ -216,7 +218,7 @@ def _by_default(policy: Policy, request: Request, read: _Read, able: Sequence[Ta
     wanted = _wanted_tier(request)
     tier = wanted if any(target.tier.lower() == wanted for target in able) else TIERS[read.complexity].lower()
     groups: list[tuple[Reason, list[Target]]] = [
-        ("Task", [target for target in able if read.intent and read.intent in target.tasks]),
+        ("Task", [target for target in able if _is_task(read, target)]),
         ("Primary", [target for target in able if target.primary]),
         ("Default", chosen(able, policy.default)),
     ]
@@ -225,10 +227,16 @@ def _by_default(policy: Policy, request: Request, read: _Read, able: Sequence[Ta
     groups = [(reason, least_loaded(targets, loads)) for reason, targets in groups if targets]
     if not policy.default or not groups:
         # after the own tier, and where privacy has left none of default.targets, any: the least loaded first
-        groups.append(("Spill", least_loaded(able, loads)))
+        groups.append(("Spill", nearest(able, loads)))
     reason, preferred = groups[0]
     order = distinct([target for _, targets in groups for target in targets])
     return _Choice(reason, order, len(preferred), last_resort="" if policy.default else "Balanced")
+
+
+def _is_task(read: _Read, target: Target) -> bool:
+    """What a target is for: what is said of it, and code for those that are good at it."""
+    is_code = "Code" in read.needs and "Code" in target.capabilities
+    return is_code or (read.intent != "" and read.intent in target.tasks)
 
 
 def _plan(policy: Policy, request: Request, read: _Read, choice: _Choice, loads: Loads) -> Decision:

@@ -72,6 +72,8 @@ class Resolved:
     location: Location = "Cluster"
     endpoint: Endpoint | None = None
     """None where it cannot be used."""
+    coming: bool = False
+    """The object is there and its Services are not: they are on their way, as a rule."""
 
     @property
     def ready(self) -> bool:

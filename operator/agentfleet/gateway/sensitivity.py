@@ -22,6 +22,13 @@ class Builtin:
     """Regular expression → class."""
 
 
+def _each(
+    words: Iterable[str], level: Sensitivity, *, before: str = r"(?i)\b", after: str = ""
+) -> tuple[tuple[str, Sensitivity], ...]:
+    """An expression for each of these words: PCRE2 finds one after the other faster than any of several."""
+    return tuple((f"{before}{word}{after}", level) for word in words)
+
+
 _GAP_BYTES = r"\-\x20\t./_\xc2\xa0\xe2\xe3\x80-\x95\xaf"
 """Between digits of one number: spaces, also no-break, thin and ideographic ones, and hyphens and dashes. Bytes, as
 UTF-8 has them, so that one byte tells a separator from a digit."""
@@ -122,34 +129,37 @@ _NATIONAL_ID: tuple[tuple[str, Sensitivity], ...] = (
         "Restricted",
     ),
 )
+_RECORDS = (
+    *(r"mrn\b", r"medical\srecord", r"patient\s?(?:id|no|number)", r"nhs\s(?:no|number)", r"rekod\sperubatan"),
+    *(r"rekod\spesakit", r"rekam\smedis", r"historia\scl.{1,2}nica", "patientennummer", r"health\scard"),
+)
 _MEDICAL_RECORD: tuple[tuple[str, Sensitivity], ...] = (
-    (
-        r"(?i)\b(?:mrn\b|medical\srecord|patient\s?(?:id|no|number)|nhs\s(?:no|number)|rekod\s(?:perubatan|pesakit)|"
-        r"rekam\smedis|historia\scl.{1,2}nica|patientennummer|health\scard)[^\d\n]{0,30}\d(?:[-\s.]?\d){3}",
-        "Restricted",
-    ),
+    *_each(_RECORDS, "Restricted", after=r"[^\d\n]{0,30}\d(?:[-\s.]?\d){3}"),
     (
         r"(?:\xe7\x97\x85\xe5\x8e\x86|\xe7\x97\x85\xe6\xa1\x88|\xe4\xbd\x8f\xe9\x99\xa2|\xe3\x82\xab\xe3\x83\xab\xe3\x83\x86)"
         r"[^\d\n]{0,30}\d(?:[-\s.]?\d){3}",
         "Restricted",
     ),
 )
+_KEYS = (
+    *("sk-", "sk_live_", "rk_live_", "sk_test_", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "hf_"),
+    *("xox[abeoprs]-", "npm_", "pypi-", "dop_v1_", "shpat_", "AIza", r"ya29\.", r"SG\."),
+)
+_SECRETS = (
+    *(r"api[-_\s]?key", r"access[-_\s]?key", "secret", r"passw(?:or)?d", r"\bpwd", "passphrase", r"kata\s?laluan"),
+    *(r"kata\s?sandi", r"contrase\xc3\xb1a", "passwort", "kennwort", r"mot\sde\spasse", "senha", r"\btoken"),
+)
+_SAID_TO_BE = (
+    r"\w{0,8}[\x22']?(?:\s{0,3}[:=]|\s(?:is|ist|es|est|ialah|adalah)\s)\s{0,3}[\x22'`]?"
+    r"(?:[^\s\x22'`,;.]{3,10}[\d!#-&*+=?@^_~-]|[^\s\x22'`,;.]{16})"
+)
 _API_KEY: tuple[tuple[str, Sensitivity], ...] = (
-    (
-        r"\b(?:sk-|sk_live_|rk_live_|sk_test_|ghp_|gho_|ghs_|ghu_|github_pat_|glpat-|hf_|xox[abeoprs]-|npm_|pypi-|"
-        r"dop_v1_|shpat_|AIza|ya29\.|SG\.)[\w-]{10}",
-        "Restricted",
-    ),
-    (r"\b(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12}", "Restricted"),
+    *_each(_KEYS, "Restricted", before=r"\b", after=r"[\w-]{10}"),
+    *_each(("AKIA", "ASIA", "AROA", "AIDA"), "Restricted", before=r"\b", after="[A-Z0-9]{12}"),
     (r"\beyJ[\w-]{8,1000}\.[\w-]{4}", "Restricted"),  # JSON Web Token
-    (r"(?i)\b(?:bearer|basic)\s[\w+/=.~-]{16}", "Restricted"),
+    *_each(("bearer", "basic"), "Restricted", after=r"\s[\w+/=.~-]{16}"),
     (r"(?i)://[^\s/:@]{1,64}:[^\s/@]{1,128}@", "Restricted"),  # user and password in a URL
-    (
-        r"(?i)(?:api[-_\s]?key|access[-_\s]?key|secret|passw(?:or)?d|\bpwd|passphrase|kata\s?laluan|kata\s?sandi|"
-        r"contrase\xc3\xb1a|passwort|kennwort|mot\sde\spasse|senha|\btoken)\w{0,8}[\x22']?"
-        r"(?:\s{0,3}[:=]|\s(?:is|ist|es|est|ialah|adalah)\s)\s{0,3}[\x22'`]?(?:[^\s\x22'`,;.]{3,10}[\d!#-&*+=?@^_~-]|[^\s\x22'`,;.]{16})",
-        "Restricted",
-    ),
+    *_each(_SECRETS, "Restricted", before="(?i)", after=_SAID_TO_BE),
     (
         r"(?:\xe5\xaf\x86\xe7\xa0\x81|\xe5\x8f\xa3\xe4\xbb\xa4|\xe3\x83\x91\xe3\x82\xb9\xe3\x83\xaf\xe3\x83\xbc\xe3\x83\x89)"
         r"(?:\xe6\x98\xaf|\xe4\xb8\xba|\xe3\x81\xaf|\xef\xbc\x9a|[:=\x20]){1,3}[\x21-\x7e]{4}",
@@ -161,33 +171,29 @@ _PRIVATE_KEY: tuple[tuple[str, Sensitivity], ...] = (
     (r"PuTTY-User-Key-File|AGE-SECRET-KEY-1", "Restricted"),
 )
 _IP_ADDRESS: tuple[tuple[str, Sensitivity], ...] = (
-    (r"(?:^|[^\w.])(?:\d{1,3}\.){3}\d{1,3}\b", "Internal"),
+    (r"(?<![\w.])\d{1,3}\.(?:\d{1,3}\.){2}\d{1,3}\b", "Internal"),
     (r"(?i)(?<=[\da-f])(?::[\da-f]{1,4}){3}:", "Internal"),
     (r"(?i)\bf[cde][\da-f]{2}:[\da-f:]{0,30}:", "Internal"),
     (r"(?i)\w\.(?:internal|corp|intranet|local|localdomain|lan|home\.arpa)\b", "Internal"),
 )
+_MOST_SECRET = (r"strictly\sconfidential", r"top\ssecret", r"highly\sconfidential", r"eyes\sonly")
+_CONFIDENTIAL = (
+    *("confidential", "vertraulich", r"confidentiel(?:le)?", "confidencial", r"in\sconfidence", r"under\snda"),
+    r"do\snot\s(?:distribute|forward)",
+)
+_INTERNAL = (
+    *(r"internal\s(?:use\s)?only", r"internal\suse", r"company\sinternal", r"not\sfor\s(?:external|public)"),
+    *(r"nur\sintern", r"usage\sinterne", r"uso\sinterno", r"kegunaan\sdalaman", r"internal\sperusahaan"),
+)
 _MARKING: tuple[tuple[str, Sensitivity], ...] = (
-    (r"(?i)\b(?:strictly\sconfidential|top\ssecret|highly\sconfidential|eyes\sonly)\b", "Restricted"),
+    *_each(_MOST_SECRET, "Restricted", after=r"\b"),
     (r"\xe7\xbb\x9d\xe5\xaf\x86|\xe6\xa5\xb5\xe7\xa7\x98", "Restricted"),
-    (
-        r"(?i)\b(?:confidential|vertraulich|confidentiel(?:le)?|confidencial|in\sconfidence|under\snda|"
-        r"do\snot\s(?:distribute|forward))\b",
-        "Confidential",
-    ),
-    (
-        r"\b(?:SULIT|RAHSIA|RAHASIA)\b|\xe6\x9c\xba\xe5\xaf\x86|\xe4\xbf\x9d\xe5\xaf\x86|\xe7\xa7\x98\xe5\xaf\x86",
-        "Confidential",
-    ),
-    (
-        r"(?i)\b(?:internal\s(?:use\s)?only|(?:for\s)?internal\suse|company\sinternal|not\sfor\s(?:external|public)|"
-        r"nur\sintern|usage\sinterne|uso\sinterno|kegunaan\sdalaman|internal\sperusahaan)\b",
-        "Internal",
-    ),
+    *_each(_CONFIDENTIAL, "Confidential", after=r"\b"),
+    *_each(("SULIT", "RAHSIA", "RAHASIA"), "Confidential", before=r"\b", after=r"\b"),
+    (r"\xe6\x9c\xba\xe5\xaf\x86|\xe4\xbf\x9d\xe5\xaf\x86|\xe7\xa7\x98\xe5\xaf\x86", "Confidential"),
+    *_each(_INTERNAL, "Internal", after=r"\b"),
     (r"\xe5\x86\x85\xe9\x83\xa8\xe8\xb5\x84\xe6\x96\x99|\xe7\xa4\xbe\xe5\xa4\x96\xe7\xa7\x98", "Internal"),
 )
-
-_BEGINNINGS = (_NOT_IN_NUMBER, r"(?i)\b")
-"""What may be shared: nothing of what follows them is an alternative of all of it."""
 
 BUILTINS: Mapping[str, Builtin] = {
     "Email": Builtin("Email addresses, also written as name [at] host [dot] tld", _EMAIL),
@@ -209,12 +215,14 @@ Patterns = Iterable[tuple[str, Sensitivity]]
 def builtin(names: Iterable[str]) -> list[tuple[str, Sensitivity]]:
     """The expressions of built-ins by name; a name that is none is a KeyError.
 
-    Those that begin alike are one: the text is then searched once for where they may begin.
+    Those of numbers are one: the text is then searched once for where they may begin. What begins with a word stays
+    apart: PCRE2 finds one word after the other faster than any of several.
     """
     found: dict[tuple[str, Sensitivity], list[str]] = {}
     for name in names:
         for regex, level in BUILTINS[name].patterns:
-            beginning = next((each for each in _BEGINNINGS if regex.startswith(each)), regex)
+            # Nothing of what follows is an alternative of all of it.
+            beginning = _NOT_IN_NUMBER if regex.startswith(_NOT_IN_NUMBER) else regex
             found.setdefault((beginning, level), []).append(regex.removeprefix(beginning))
     return [
         (f"{beginning}(?:{'|'.join(rest)})" if len(rest) > 1 else beginning + rest[0], level)

@@ -64,6 +64,8 @@ class Target:
     side_effects: bool = False
     scales_to_zero: bool = False
     """Without pods it is asleep, not broken."""
+    identified: bool = True
+    """It can be told who asks, and how privately; not so an agent of another namespace, which has another key."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The Secret with the key that gateways sign callers' identities with: one for each namespace. Pure.
 
-It is made once and never read or changed by the operator; agents of the namespace check identities by it. It has no
-owner, since it outlives every route. To change the key: delete the Secret, restart the operator, then the gateways.
+It is made once and never read or changed by the operator; agents of the namespace check identities by it. Those of
+other namespaces have another key, so nothing that is signed with this one is sent there: the operator could copy no key
+without a right to read Secrets. It has no owner, since it outlives every route. To change the key: delete the Secret,
+restart the operator, then the gateways.
 """
 
 from base64 import b64encode

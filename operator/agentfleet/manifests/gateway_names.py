@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.gateway.compile_layout import is_per_site
-from agentfleet.manifests.names import APPLIED_ANNOTATION, digest
-from agentfleet.objects import AGENT_ROUTE_LABEL, FIELD_MANAGER, GROUP, MANAGED_BY, VERSION, Manifest
+from agentfleet.manifests.names import digest, owned_by
+from agentfleet.objects import AGENT_ROUTE_LABEL, FIELD_MANAGER, MANAGED_BY, Manifest
 from agentfleet.resources.agentroute import AgentRoute
 
 GATEWAY_LABEL = "agentfleet.dev/gateway"
@@ -111,25 +111,5 @@ def route_child(
     **body: Any,
 ) -> Manifest:
     """A child of `route` with labels, owner and the digest of all that it is."""
-    manifest: Manifest = {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": name,
-            "namespace": route.namespace,
-            "labels": route_labels(route) | dict(labels or {}),
-            "annotations": dict(annotations or {}),
-            "ownerReferences": [
-                {
-                    "apiVersion": f"{GROUP}/{VERSION}",
-                    "kind": "AgentRoute",
-                    "name": route.name,
-                    "uid": route.uid,
-                    "controller": True,
-                }
-            ],
-        },
-        **body,
-    }
-    manifest["metadata"]["annotations"] |= {APPLIED_ANNOTATION: digest(manifest)}
-    return manifest
+    every = route_labels(route) | dict(labels or {})
+    return owned_by(route, "AgentRoute", api_version, kind, name, every, annotations, **body)

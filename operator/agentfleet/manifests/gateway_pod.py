@@ -39,6 +39,10 @@ _REQUESTS = {"cpu": "200m", "memory": "256Mi"}
 _LIMITS = {"memory": "1Gi"}
 
 
+PUBLIC_KEYS_ANNOTATION = "agentfleet.dev/public-keys"
+"""Digest of the public keys of tokens for which gateways were replaced last."""
+
+
 def gateway_template(
     route: AgentRoute,
     resolution: Resolution,
@@ -48,8 +52,12 @@ def gateway_template(
     *,
     config: str,
     revision: str,
+    public_keys: str | None = None,
 ) -> dict[str, Any]:
-    """The pod template of the workload that `member` is of; InvalidSpec where an amount is none."""
+    """The pod template of the workload that `member` is of; InvalidSpec where an amount is none.
+
+    Pods begin with the keys that lie there; `public_keys`, their digest, is what makes others of them.
+    """
     volumes = gateway_volumes(route, resolution, config)
     spec = {
         "automountServiceAccountToken": False,
@@ -67,7 +75,10 @@ def gateway_template(
         GATEWAY_LABEL: member.workload,
         REVISION_LABEL: revision,
     }
-    template = {"metadata": {"labels": labels}, "spec": spec}
+    metadata: dict[str, Any] = {"labels": labels}
+    if public_keys:
+        metadata["annotations"] = {PUBLIC_KEYS_ANNOTATION: public_keys}
+    template = {"metadata": metadata, "spec": spec}
     finish(template)
     return template
 

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from agentfleet.engines.base import node_count
 from agentfleet.objects import FIELD_MANAGER, GROUP, MANAGED_BY, MODEL_SERVER_LABEL, VERSION, Manifest
+from agentfleet.resources.base import Resource
 from agentfleet.resources.modelserver import ModelServer
 
 REVISION_LABEL = "agentfleet.dev/revision"
@@ -100,26 +102,39 @@ def pod_selector(server: ModelServer) -> str:
 
 def child(server: ModelServer, api_version: str, kind: str, name: str, **body: Any) -> Manifest:
     """A child of `server` with labels, owner and the digest of all that it is."""
-    manifest: Manifest = {
-        "apiVersion": api_version,
-        "kind": kind,
-        "metadata": {
-            "name": name,
-            "namespace": server.namespace,
-            "labels": child_labels(server),
-            "ownerReferences": [
-                {
-                    "apiVersion": f"{GROUP}/{VERSION}",
-                    "kind": "ModelServer",
-                    "name": server.name,
-                    "uid": server.uid,
-                    "controller": True,
-                }
-            ],
-        },
-        **body,
+    return owned_by(server, "ModelServer", api_version, kind, name, child_labels(server), **body)
+
+
+def owned_by(
+    parent: Resource,
+    parent_kind: str,
+    api_version: str,
+    kind: str,
+    name: str,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str] | None = None,
+    **body: Any,
+) -> Manifest:
+    """A child of an object of any kind, with its owner and the digest of all that it is."""
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": parent.namespace,
+        "labels": dict(labels),
+        "ownerReferences": [
+            {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": parent_kind,
+                "name": parent.name,
+                "uid": parent.uid,
+                "controller": True,
+            }
+        ],
     }
-    manifest["metadata"]["annotations"] = {APPLIED_ANNOTATION: digest(manifest)}
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    manifest: Manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
+    applied = {APPLIED_ANNOTATION: digest(manifest)}
+    metadata["annotations"] = {**(annotations or {}), **applied}
     return manifest
 
 

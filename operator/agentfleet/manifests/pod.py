@@ -36,6 +36,11 @@ SIDECAR = "sidecar"
 SIDECAR_PORT = 9901
 PROBE_PERIOD = 2
 """Seconds between startup probes: a pod is in service at most this long after its engine can answer."""
+_STOP_HEADER = "x-agentfleet-stop"
+_UNREADY_AFTER = 2
+"""Probes of the sidecar that fail before a pod is not ready any more."""
+LEAVE_SECONDS = PROBE_PERIOD * _UNREADY_AFTER + 2
+"""From a sidecar that says no to nodes that send nobody there any more: probes, then two seconds for the news."""
 
 
 def pod_template(
@@ -51,6 +56,7 @@ def pod_template(
         "initContainers": [_sidecar_container(server, engine, launch, settings, sidecar_image)],
         "securityContext": POD_SECURITY,
         "terminationGracePeriodSeconds": math.ceil(settings.dns_delay)
+        + LEAVE_SECONDS
         + drain_seconds(server)
         + launch.stop_seconds
         + 5,
@@ -82,7 +88,7 @@ def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> di
         "command": list(launch.command),
         "args": list(launch.args),
         "env": _environment(server, launch),
-        "lifecycle": {"preStop": {"httpGet": {"path": "/drain", "port": SIDECAR_PORT}}},
+        "lifecycle": {"preStop": {"httpGet": _stop(server)}},
         "livenessProbe": {"httpGet": health, "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 6},
         "ports": [{"name": HTTP_PORT, "containerPort": launch.port, "protocol": "TCP"}],
         "readinessProbe": {"httpGet": health, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
@@ -103,6 +109,12 @@ def _engine_container(server: ModelServer, engine: Engine, launch: Launch) -> di
     if server.spec.env_from:
         container["envFrom"] = [source.dump() for source in server.spec.env_from]
     return {name: value for name, value in container.items() if value not in ({}, [])}
+
+
+def _stop(server: ModelServer) -> dict[str, Any]:
+    """kubelet's call before it stops the engine, with what other pods do not know: they may ask for a drain, too."""
+    told = {"name": _STOP_HEADER, "value": server.uid}
+    return {"path": "/drain", "port": SIDECAR_PORT, "httpHeaders": [told]}
 
 
 def _environment(server: ModelServer, launch: Launch) -> list[dict[str, Any]]:
@@ -141,6 +153,8 @@ def _sidecar_container(
         f"--port={SIDECAR_PORT}",
         f"--dns-delay={settings.dns_delay:g}",
         f"--drain-timeout={drain_seconds(server)}",
+        f"--leave-delay={LEAVE_SECONDS}",
+        f"--stop-token={server.uid}",
         f"--state-dir={STATE_DIR}",
         *launch.sidecar_args,
     ]
@@ -164,6 +178,7 @@ def _sidecar_container(
             "httpGet": {"path": "/readyz", "port": SIDECAR_PORT},
             "periodSeconds": PROBE_PERIOD,
             "timeoutSeconds": 5,
+            "failureThreshold": _UNREADY_AFTER,
         },
         "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "10m", "memory": "64Mi"}},
         "restartPolicy": "Always",

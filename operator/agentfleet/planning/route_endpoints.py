@@ -44,7 +44,7 @@ def server_endpoint(found: Resolved, server: ModelServer, lookup: Lookup, settin
         return _foreign(found, f"Secret {key}")
     port = _port(found, lookup)
     if port is None:
-        return replace(found, reason="NotReady", message=f"{found.name}: its Services are not there yet.")
+        return _coming(found)
     scaling = server.spec.scaling
     endpoint = replace(
         _inside(found, port, settings.cluster_domain),
@@ -82,7 +82,7 @@ def agent_endpoint(found: Resolved, manifest: Manifest, lookup: Lookup, settings
     """The same of an Agent."""
     port = _port(found, lookup)
     if port is None:
-        return replace(found, reason="NotReady", message=f"{found.name}: its Services are not there yet.")
+        return _coming(found)
     scaling = manifest["spec"].get("scaling") or {}
     most = max(scaling.get("maxReplicas") or 1, scaling.get("minReplicas") or 1)
     endpoint = replace(
@@ -116,6 +116,10 @@ def _foreign(found: Resolved, named: str) -> Resolved:
     """Gateways can mount what lies in their own namespace only."""
     message = f"{found.name}: {named} is in namespace {found.namespace}; make {found.object} an external target."
     return replace(found, reason="NotPermitted", message=message)
+
+
+def _coming(found: Resolved) -> Resolved:
+    return replace(found, reason="NotReady", coming=True, message=f"{found.name}: its Services are not there yet.")
 
 
 def _port(found: Resolved, lookup: Lookup) -> int | None:

@@ -178,7 +178,8 @@ def _progress(plan: RoutePlan, numbers: _Numbers) -> str:
 def _resolved_refs(resolution: Resolution) -> Words:
     lost = resolution.unresolved
     if not lost:
-        return "True", "TargetsResolved", f"All {len(resolution.targets)} targets are there."
+        notes = [found.message for found in resolution.targets.values() if found.ready and found.message]
+        return "True", "TargetsResolved", " ".join([f"All {len(resolution.targets)} targets are there.", *notes])
     reason = _UNRESOLVED[lost[0].reason]
     return "False", reason, explain(reason, " ".join(found.message for found in lost))
 

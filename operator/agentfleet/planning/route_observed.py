@@ -26,6 +26,8 @@ class RouteObserved:
     """Sites that nodes have; None where nodes are not watched."""
     lost_sites: frozenset[str] = frozenset()
     """Those of them none of whose nodes is ready."""
+    public_keys: str | None = None
+    """Digest of the public keys of tokens that gateways have to be replaced for; None where nothing has been seen."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Pod name → last message about a volume that cannot be mounted."""
 

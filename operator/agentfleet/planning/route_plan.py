@@ -25,7 +25,7 @@ from agentfleet.manifests.gateway_names import (
     members,
     near_name,
 )
-from agentfleet.manifests.gateway_pod import gateway_template
+from agentfleet.manifests.gateway_pod import PUBLIC_KEYS_ANNOTATION, gateway_template
 from agentfleet.manifests.gateway_policy import gateway_budget, gateway_policy
 from agentfleet.manifests.gateway_services import gateway_services, near_targets
 from agentfleet.manifests.names import REVISION_LABEL, digest
@@ -42,6 +42,8 @@ _DECIDER_FILE = "decider.json"
 _SITE_VARIABLE = "${SITE}"
 _ADDRESS_RETRY = 2.0
 _SITES_RETRY = 60.0
+_TOGETHER = 10.0
+"""Seconds after a route's creation in which its targets may still become what they are."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,19 @@ def route_services(
     return tuple(gateway_services(route, _gateways(route, observed), resolution, settings))
 
 
+def await_targets(resolution: Resolution, observed: RouteObserved, age: float) -> None:
+    """NotReady for the first seconds of a route whose targets were made together with it and have no Services yet.
+
+    Gateways that started without them would be replaced at once, and be ready half a minute later. An `age` below zero
+    is that of a clock that lags.
+    """
+    coming = [found.name for found in resolution.targets.values() if found.coming]
+    if coming and not observed.workloads and abs(age) < _TOGETHER:
+        raise NotReady(
+            "WaitingForTargets", f"Targets whose Services are on their way: {', '.join(coming)}", _TOGETHER - age
+        )
+
+
 def plan_route(
     route: AgentRoute, resolution: Resolution, observed: RouteObserved, settings: Settings, render: Render
 ) -> RoutePlan:
@@ -90,8 +105,9 @@ def plan_route(
     )
     decider = decider_config(route, resolution, peers)
     files = {**render(policy, where), _DECIDER_FILE: decider.to_json()}
-    revision = _revision(route, resolution, where, gateways[0], settings, files)
-    made = _workloads(route, resolution, where, gateways, settings, revision)
+    keys = _public_keys(route, observed)
+    revision = _revision(route, resolution, where, gateways[0], settings, files, keys)
+    made = _workloads(route, resolution, where, gateways, settings, revision, keys)
     now, deferred = _in_turn(made, gateways, observed, revision)
     children = [
         *gateway_services(route, gateways, resolution, settings),
@@ -150,6 +166,16 @@ def _near(route: AgentRoute, resolution: Resolution, settings: Settings) -> dict
     }
 
 
+def _public_keys(route: AgentRoute, observed: RouteObserved) -> str | None:
+    """What pods are marked with: it stays as it is where no change has been seen, as by an operator that has begun."""
+    if not (route.spec.auth and route.spec.auth.jwt):
+        return None
+    if observed.public_keys:
+        return observed.public_keys
+    marks = (each["spec"]["template"]["metadata"].get("annotations", {}) for each in observed.workloads)
+    return next((mark[PUBLIC_KEYS_ANNOTATION] for mark in marks if PUBLIC_KEYS_ANNOTATION in mark), None)
+
+
 def _revision(
     route: AgentRoute,
     resolution: Resolution,
@@ -157,8 +183,9 @@ def _revision(
     member: Member,
     settings: Settings,
     files: Mapping[str, str],
+    keys: str | None,
 ) -> str:
-    template = gateway_template(route, resolution, where, member, settings, config="", revision="")
+    template = gateway_template(route, resolution, where, member, settings, config="", revision="", public_keys=keys)
     return digest({"files": dict(files), "template": template}, 8)
 
 
@@ -169,6 +196,7 @@ def _workloads(
     gateways: Sequence[Member],
     settings: Settings,
     revision: str,
+    keys: str | None,
 ) -> dict[Key, Manifest]:
     """StatefulSets and Deployments, each for all gateways that are of it."""
     config = config_name(route, revision)
@@ -178,7 +206,9 @@ def _workloads(
             route,
             member,
             sum(other.workload == name for other in gateways),
-            gateway_template(route, resolution, where, member, settings, config=config, revision=revision),
+            gateway_template(
+                route, resolution, where, member, settings, config=config, revision=revision, public_keys=keys
+            ),
         )
         for name, member in sorted(first.items())
     ]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.compile_decider import COMPLEXITY_MODEL, INTENT_MODEL
 from agentfleet.gateway.resolved import Reason, Resolution, Resolved
 from agentfleet.gateway.types import Location
@@ -29,6 +30,7 @@ from agentfleet.planning.route_places import Places
 from agentfleet.resources.agentroute import AgentRoute
 from agentfleet.resources.external import External
 from agentfleet.resources.modelserver import ModelServer
+from agentfleet.resources.route_rules import MODEL_ID
 from agentfleet.resources.route_targets import ObjectRef, Target
 from agentfleet.settings import Settings
 
@@ -97,6 +99,28 @@ def _allowed(manifest: Manifest) -> Mapping[str, Any]:
     return allowed
 
 
+def _unsigned(name: str, namespace: str, own: str) -> str:
+    """What a route has to say of an agent that cannot check what it signs."""
+    return (
+        f"{name}: the agent is in namespace {namespace}, and identities are signed for {own} alone: it is not told who"
+        " asks, and gets nothing from agents in privacy mode Private or Offline."
+    )
+
+
+def _sendable(found: Resolved) -> Resolved:
+    """`found`, which is not ready where no request could name its model: what stands in other objects, and what
+    endpoints say of themselves, stops that target alone."""
+    if found.endpoint is None or MODEL_ID.fullmatch(found.endpoint.model):
+        return found
+    field = "external.model" if found.kind == "External" or found.endpoint.url else "model.name"
+    message = (
+        f"{found.name}: {found.endpoint.model!r} is no model id: set {field} of"
+        f" {f'{found.kind} {found.object}' if found.object else 'the target'} to 1 to 253 letters, digits and any of"
+        " '-_.:/', a letter or digit first."
+    )
+    return replace(found, reason="NotReady", message=message, endpoint=None)
+
+
 def _startable(found: Resolved) -> Resolved:
     """`found`, which is not ready where it is at zero by somebody's hand: no request starts it."""
     if found.reason != "ScaledToZero" or found.endpoint is None or found.endpoint.scales_to_zero:
@@ -150,31 +174,37 @@ class _Look:
         reason, message = standing(manifest)
         found = replace(blank, reason=reason, message=message and f"{name}: {message}")
         if kind == "Agent":
+            if elsewhere and not message:
+                found = replace(found, message=_unsigned(name, namespace, self.route.namespace))
             found = replace(found, location=self._places.of_agent(Key(kind, namespace, ref.name), asked))
-            return _startable(agent_endpoint(found, manifest, self.lookup, self.settings))
+            return _startable(_sendable(agent_endpoint(found, manifest, self.lookup, self.settings)))
         found = replace(found, location=self._places.of_server(Key(kind, namespace, ref.name), asked))
-        return _startable(self._server(found, manifest))
+        return _startable(_sendable(self._server(found, manifest)))
 
     @property
     def _places(self) -> Places:
         return Places(self.lookup, self.settings.cluster_domain)
 
     def _server(self, found: Resolved, manifest: Manifest) -> Resolved:
+        """What is wrong with another object is its own affair: the route goes on with its other targets."""
         own = self.route.namespace
         try:
             server = ModelServer.from_manifest(manifest)
+            external = server.spec.external
+            if external is None:
+                return server_endpoint(found, server, self.lookup, self.settings, own)
+            return endpoint_elsewhere(found, server, external, self.settings, own)
         except ValidationError:
             message = f"{found.name}: the spec of ModelServer {found.object} is not valid."
             return replace(found, reason="NotReady", message=message)
-        external = server.spec.external
-        if external is None:
-            return server_endpoint(found, server, self.lookup, self.settings, own)
-        return endpoint_elsewhere(found, server, external, self.settings, own)
+        except InvalidSpec as error:
+            message = f"{found.name}: ModelServer {found.object}: {error.message}"
+            return replace(found, reason="NotReady", message=message)
 
     def _external(self, name: str, external: External) -> Resolved:
         endpoint = outside(external.url, external.model or "", credentials_of(external), self.settings.denied_cidrs)
         location = self._places.of_external(external.dump(), self.route.namespace, None)
-        return Resolved(name, "External", "External", location=location, endpoint=endpoint)
+        return _sendable(Resolved(name, "External", "External", location=location, endpoint=endpoint))
 
     def _is_let_in(self, manifest: Manifest, *, same: bool) -> bool:
         """As the object's NetworkPolicy does it: with a selector its own namespace has to match too."""

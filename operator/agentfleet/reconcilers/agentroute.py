@@ -21,7 +21,7 @@ from agentfleet.objects import Key, Manifest
 from agentfleet.planning.failures import is_ready
 from agentfleet.planning.route_health import assess_route, route_stalled
 from agentfleet.planning.route_observed import RouteObserved, gather_route
-from agentfleet.planning.route_plan import plan_route, route_services
+from agentfleet.planning.route_plan import await_targets, plan_route, route_services
 from agentfleet.planning.route_targets import references, resolve, wants_namespace
 from agentfleet.reconcilers.base import KindReconciler, Surroundings, mount_failures, nodes, parsed, sooner
 from agentfleet.references import ANY_NODE, served_key
@@ -45,11 +45,15 @@ _IDENTITY_RETRY = 60.0
 class AgentRoutes(KindReconciler[AgentRouteStatus]):
     """See KindReconciler."""
 
-    def __init__(self, around: Surroundings, render: Render) -> None:
+    def __init__(
+        self, around: Surroundings, render: Render, public_keys: Callable[[Key], str | None] = lambda route: None
+    ) -> None:
+        """`public_keys` tells the digest of those that a route's gateways have to be replaced for (public_keys.py)."""
         super().__init__(around, AgentRouteStatus, agent_route_decisions)
         self._cache = around.cache
         self._settings = around.settings
         self._render = render
+        self._public_keys = public_keys
         self._identified: dict[str, datetime] = {}
 
     async def work(self, key: Key, parent: Manifest, before: AgentRouteStatus) -> float | None:
@@ -61,7 +65,8 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
         services = route_services(route, resolution, self._observe(key, parent), self._settings)
         await self._children.check_ghost(key, route.uid, before.observed_generation, services)
         await self._children.make(services, ())
-        observed = self._observe(key, parent)
+        observed = replace(self._observe(key, parent), public_keys=self._public_keys(key))
+        await_targets(resolution, observed, _age(parent, self._around.now()))
         wanted = plan_route(route, resolution, observed, self._settings, self._render)
         await self._children.check_ghost(key, route.uid, before.observed_generation, wanted.apply)
         if wanted.apply:
@@ -117,6 +122,11 @@ def _is_per_site(parent: Manifest) -> bool:
     """Of a spec that need not be valid."""
     gateway = parent["spec"].get("gateway")
     return bool(isinstance(gateway, dict) and gateway.get("perSite"))
+
+
+def _age(parent: Manifest, now: datetime) -> float:
+    """Seconds since it was made, by the API server's clock and ours."""
+    return (now - datetime.fromisoformat(parent["metadata"]["creationTimestamp"])).total_seconds()
 
 
 def _is_serving(workload: Manifest) -> bool:

@@ -1,22 +1,22 @@
 """AgentRoute: one object that routes OpenAI requests by name, intent, complexity, load and privacy."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
 from agentfleet.resources.agentroute_rules import SPEC_RULES
 from agentfleet.resources.base import (
     Contract,
-    DnsLabel,
     DnsName,
     Duration,
     LabelValue,
+    Resource,
     atomic_list,
     map_list,
     rules,
     string_set,
 )
-from agentfleet.resources.modelserver import NAME_RULE, AllowedNamespaces
+from agentfleet.resources.modelserver import AllowedNamespaces
 from agentfleet.resources.route_access import Auth, Budgets, Limits
 from agentfleet.resources.route_classify import Classify, HeaderName, Sensitivity
 from agentfleet.resources.route_gateway import Gateway, ParentRef
@@ -39,7 +39,7 @@ class Default(Contract):
 
     targets: Targets
     """The targets that are used, the least loaded first. Default: as tiers say: simple requests to Lightweight ones,
-    moderate to Balanced, complex to Capable, then to the least loaded that has room."""
+    moderate to Balanced, complex to Capable, then to the least loaded that has room, Cloud targets after all others."""
 
 
 class Queue(Contract):
@@ -125,28 +125,8 @@ class AgentRouteSpec(Contract):
     """Namespaces whose pods may use the route. Default: its own."""
 
 
-class AgentRoute(Contract):
+class AgentRoute(Resource):
     """A gateway for OpenAI requests: sends each to the right agent or model, by name, intent, complexity, load and
     privacy. Clients use status.url."""
 
-    model_config = ConfigDict(json_schema_extra=rules(NAME_RULE))
-
-    name: DnsLabel
-    namespace: DnsLabel
-    uid: str
-    generation: int
-    annotations: dict[str, str] = {}
     spec: AgentRouteSpec
-
-    @classmethod
-    def from_manifest(cls, manifest: dict[str, Any]) -> "AgentRoute":
-        """The validated object; pydantic's ValidationError where the API server's checks were not in force."""
-        metadata = manifest["metadata"]
-        return cls(
-            name=metadata["name"],
-            namespace=metadata["namespace"],
-            uid=metadata["uid"],
-            generation=metadata["generation"],
-            annotations=metadata.get("annotations", {}),
-            spec=manifest["spec"],
-        )

@@ -5,7 +5,7 @@ absent, never null. Nothing here gives a default to a field that an engine or a 
 """
 
 import re
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic.alias_generators import to_camel
@@ -159,3 +159,36 @@ AbsolutePath = Annotated[str, Field(min_length=2, max_length=1024, pattern=r"^/[
 
 FreeForm = Annotated[dict[str, JsonValue], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 """A Kubernetes type that is passed through: the API server judges it when the pod is made."""
+
+NAME_RULE = Rule(
+    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
+    "metadata.name must be 1 to 40 characters a-z, 0-9 and '-', start with a letter and end with a letter or digit:"
+    " it becomes part of DNS names",
+)
+
+
+class Resource(Contract):
+    """What objects of every kind have: all of metadata that the operator reads. Kinds add `spec`."""
+
+    model_config = ConfigDict(json_schema_extra=rules(NAME_RULE))
+
+    name: DnsLabel
+    namespace: DnsLabel
+    uid: str
+    generation: int
+    annotations: dict[str, str] = {}
+
+    @classmethod
+    def from_manifest(cls, manifest: dict[str, Any]) -> Self:
+        """The validated object; pydantic's ValidationError where the API server's checks were not in force."""
+        metadata = manifest["metadata"]
+        return cls.model_validate(
+            {
+                "name": metadata["name"],
+                "namespace": metadata["namespace"],
+                "uid": metadata["uid"],
+                "generation": metadata["generation"],
+                "annotations": metadata.get("annotations", {}),
+                "spec": manifest["spec"],
+            }
+        )

@@ -150,6 +150,7 @@ HINTS: dict[str, str] = {
     "NoTarget": "See status.targets: not one of the targets can be used.",
     "TooLarge": "Shorten lists of rules, keywords, examples and patterns.",
     "WaitingForServices": "",
+    "WaitingForTargets": "",
     "WaitingForSites": "",
     "GatewayDied": "See the message and `kubectl logs` of the gateway's pod with --previous.",
     "GatewaysUnavailable": "The gateways were fine and are not now; see their status and logs.",

@@ -1,16 +1,16 @@
 """ModelServer: one model, served by one engine, as pods on a cluster."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
 from agentfleet.errors import InvalidSpec
 from agentfleet.resources.base import (
     Contract,
-    DnsLabel,
     DnsName,
     Duration,
     LabelValue,
+    Resource,
     atomic_list,
     map_list,
     rules,
@@ -198,41 +198,14 @@ class ModelServerSpec(EnginePod):
     """Namespaces whose pods may reach the model. Default: its own."""
 
 
-NAME_RULE = (
-    "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$') && size(self.metadata.name) <= 40",
-    "metadata.name must be 1 to 40 characters a-z, 0-9 and '-', start with a letter and end with a letter or digit:"
-    " it becomes part of DNS names",
-)
-
-
-class ModelServer(Contract):
+class ModelServer(Resource):
     """A model served by an inference engine (vLLM, llama.cpp or Ollama) as pods behind one address, or by an endpoint
     outside the cluster (Foundry Local, or any that speaks OpenAI's API) that is watched.
 
     Clients use status.url, an OpenAI-compatible endpoint inside the cluster.
     """
 
-    model_config = ConfigDict(json_schema_extra=rules(NAME_RULE))
-
-    name: DnsLabel
-    namespace: DnsLabel
-    uid: str
-    generation: int
-    annotations: dict[str, str] = {}
     spec: ModelServerSpec
-
-    @classmethod
-    def from_manifest(cls, manifest: dict[str, Any]) -> "ModelServer":
-        """The validated object; pydantic's ValidationError where the API server's checks were not in force."""
-        metadata = manifest["metadata"]
-        return cls(
-            name=metadata["name"],
-            namespace=metadata["namespace"],
-            uid=metadata["uid"],
-            generation=metadata["generation"],
-            annotations=metadata.get("annotations", {}),
-            spec=manifest["spec"],
-        )
 
     @property
     def model_name(self) -> str:

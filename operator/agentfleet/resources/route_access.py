@@ -31,8 +31,8 @@ class Jwt(Contract):
     """Values of `aud`, one of which tokens must have. Default: any."""
 
     public_key_secret_name: DnsName
-    """Secret of the same namespace whose keys end in .pem: up to four public keys that tokens may be signed with. They
-    are read when a gateway starts."""
+    """Secret of the same namespace whose keys end in .pem: up to four public keys that tokens may be signed with. When
+    they change the gateways are replaced, one by one."""
 
     algorithm: Literal["RS256", "RS384", "RS512", "ES256", "ES384", "ES512"] | None = None
     """The one algorithm that is taken. Default: RS256."""

@@ -173,7 +173,8 @@ class Timeouts(Contract):
     """Limits of one request, over all attempts. How long it waits for a place is bounded by queue.timeout as well."""
 
     request: Duration | None = None
-    """Until the answer is complete. Default: 10m."""
+    """Until the answer is complete. One that is late is a 504; a stream that has begun is broken off at its next event.
+    Default: 10m."""
 
     first_byte: ShortDuration | None = None
     """Until the first byte of an answer, at each target. Default: as request."""

@@ -69,7 +69,8 @@ class Target(Contract):
     """Its name in this route: in rules, status, metrics and the decision header."""
 
     agent_ref: ObjectRef | None = None
-    """An Agent."""
+    """An Agent. One of another namespace is not told who asks: identities are signed with the key of the route's
+    namespace. So it gets no requests of agents in privacy mode Private or Offline."""
 
     model_server_ref: ObjectRef | None = None
     """A ModelServer."""
@@ -84,8 +85,9 @@ class Target(Contract):
 
     capabilities: Annotated[tuple[Capability, ...], string_set(4)]
     """What it can do beyond text: Code, Tools, Vision, LongContext. Requests with tools, pictures or over 8,000 tokens
-    go only to targets that have Tools, Vision or LongContext, as far as any target of the route has them. By Code
-    nothing is kept away: send code where it belongs by a rule, or by tasks. Default: none said."""
+    go only to targets that have Tools, Vision or LongContext, as far as any target of the route has them. Where no rule
+    decides, requests whose intent is code or coding go first to those that have Code, as if it were among their tasks.
+    Default: none said."""
 
     location: Location | None = None
     """Edge, Cluster or Cloud; what Cloud is, the privacy filter keeps requests from. What says Cloud of itself stays

@@ -2,6 +2,11 @@
 
 kubelet calls GET /drain as the engine container's preStop hook and sends SIGTERM only after the answer. A pod outlives
 its DNS entry: requests keep coming for as long as caches hold it. So: wait out the DNS delay, then wait for idle.
+
+    told to go ─ DNS delay ─▶ no longer ready ─ until all know ─▶ idle ─▶ SIGTERM
+
+Of a Service without other pods kube-proxy goes on sending new connections to the one that goes, for as long as that is
+ready; and llama-server takes requests after SIGTERM that it never answers. Hence the second step.
 """
 
 import asyncio
@@ -61,15 +66,22 @@ async def drain(
     *,
     dns_delay: float,
     timeout: float,
+    leave: Callable[[], None] | None = None,
+    leave_delay: float = 0,
     clock: Callable[[], float] = time.monotonic,
     sleep: Sleep = asyncio.sleep,
 ) -> DrainResult:
-    """Waits `dns_delay` seconds, then until idle, `timeout` seconds more at most. Changes nothing anywhere.
+    """Waits `dns_delay` seconds, then until idle, `timeout` seconds more at most.
 
-    Anybody who reaches the port can call this, so it must not take the pod out of service; that is kubelet's part.
+    With `leave`, the pod is about to be stopped: it is called once caches have had their time, and everybody gets
+    `leave_delay` seconds to learn of it, idle or not. Without, nothing changes anywhere: whoever reaches the port can
+    ask, and must not be able to take the pod out of service.
     """
     started = clock()
     await sleep(dns_delay)
+    if leave:
+        leave()
+        await sleep(leave_delay)
     watch = DrainWatch(deadline=clock() + timeout)
     while True:
         reading = await read()

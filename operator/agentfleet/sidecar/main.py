@@ -68,6 +68,8 @@ async def run(options: argparse.Namespace) -> None:
             telemetry=telemetry,
             dns_delay=options.dns_delay,
             drain_timeout=options.drain_timeout,
+            stop_token=options.stop_token,
+            leave_delay=options.leave_delay,
         )
         runner = web.AppRunner(routes.application(), access_log=None, shutdown_timeout=STOP_TIMEOUT)
         await runner.setup()

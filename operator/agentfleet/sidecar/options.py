@@ -42,6 +42,10 @@ def _general(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=9901, help="own port (default: %(default)s)")
     parser.add_argument("--dns-delay", type=_seconds, default=35.0, help="/drain waits this long before it looks")
     parser.add_argument("--drain-timeout", type=_seconds, default=120.0, help="/drain waits this long for idle")
+    parser.add_argument("--stop-token", default="", metavar="TEXT", help="text by which kubelet's /drain is known")
+    parser.add_argument(
+        "--leave-delay", type=_seconds, default=0.0, help="so long after a stop nobody may count on the pod any more"
+    )
     parser.add_argument(
         "--state-dir", type=Path, default=Path("/models/.agentfleet"), help="folder of the loader's progress.json"
     )

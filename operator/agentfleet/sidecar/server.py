@@ -1,5 +1,7 @@
-"""The sidecar's HTTP server: probes, drain, status and metrics. Every route is a read; none changes anything."""
+"""The sidecar's HTTP server: probes, drain, status and metrics. Every route is a read; none changes anything but the
+drain of kubelet, which is known by a text that only the pod's manifest has: after it the pod is not ready any more."""
 
+import hmac
 import logging
 import re
 
@@ -19,6 +21,9 @@ TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 AGE = "agentfleet_sidecar_page_age_seconds"
 """How old the numbers of an answer to /engine are. It is no metric of /metrics."""
 
+STOP_HEADER = "x-agentfleet-stop"
+"""Says that the drain is kubelet's, before it stops the engine."""
+
 MOST_NAMES = 64
 LONGEST_NAME = 120
 NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
@@ -36,7 +41,10 @@ class Routes:
         telemetry: Telemetry,
         dns_delay: float,
         drain_timeout: float,
+        stop_token: str,
+        leave_delay: float,
     ) -> None:
+        """Without a `stop_token` no drain takes the pod out of service."""
         self._supervisor = supervisor
         self._sampler = sampler
         self._latest = Latest(sampler)
@@ -44,6 +52,9 @@ class Routes:
         self._telemetry = telemetry
         self._dns_delay = dns_delay
         self._drain_timeout = drain_timeout
+        self._stop_token = stop_token.encode()
+        self._leave_delay = leave_delay
+        self._leaving = False
 
     def application(self) -> web.Application:
         """The aiohttp application."""
@@ -68,6 +79,8 @@ class Routes:
     async def readyz(self, request: web.Request) -> web.Response:
         """200 when the pod may serve, else 503 with what is missing."""
         status = self._supervisor.status()
+        if self._leaving:
+            return web.json_response({"ready": False, "leaving": True}, status=503)
         if status.ready:
             return web.json_response({"ready": True})
         return web.json_response(status.as_json(None), status=503)
@@ -80,10 +93,24 @@ class Routes:
     async def drain(self, request: web.Request) -> web.Response:
         """Answers when the pod may be stopped."""
         log.info("drain: waiting %.0f s for DNS, then at most %.0f s for idle", self._dns_delay, self._drain_timeout)
-        result = await drain(self._sampler.read, dns_delay=self._dns_delay, timeout=self._drain_timeout)
+        result = await drain(
+            self._sampler.read,
+            dns_delay=self._dns_delay,
+            timeout=self._drain_timeout,
+            leave=self._leave if self._stops(request) else None,
+            leave_delay=self._leave_delay,
+        )
         self._telemetry.drained(result)
         log.info("drain: %s after %.1f s, in flight %s", result.result, result.waited, result.in_flight)
         return web.json_response(result.as_json())
+
+    def _stops(self, request: web.Request) -> bool:
+        given = request.headers.get(STOP_HEADER, "").encode(errors="surrogateescape")
+        return bool(self._stop_token) and hmac.compare_digest(given, self._stop_token)
+
+    def _leave(self) -> None:
+        log.info("drain: not ready any more")
+        self._leaving = True
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The Prometheus page."""

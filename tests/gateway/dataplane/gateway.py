@@ -7,7 +7,6 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import re
 import socket
 import tempfile
@@ -31,8 +30,20 @@ from tests.gateway.dataplane import dns
 IDENTITY_KEY = b"an identity key of 32 bytes, raw"
 DECIDER_PASSWORD = b"only the decider's".hex()
 CHAT = "/v1/chat/completions"
-VERSION: haproxy.Version = "3.4" if os.environ.get("GATEWAY_HAPROXY") == "3.4" else "3.2"
-"""Of gateways that are not asked for in both."""
+
+
+class _Made:
+    by: haproxy.Version = "3.2"
+
+
+@contextmanager
+def made_by(version: haproxy.Version) -> Iterator[None]:
+    """In the block all gateways are HAProxies of this version."""
+    before, _Made.by = _Made.by, version
+    try:
+        yield
+    finally:
+        _Made.by = before
 
 
 def free_port(address: str = "127.0.0.1") -> int:
@@ -118,6 +129,9 @@ def place(
                 r"(127\.0\.\d+\.\d+):(\d+)", lambda found: f"{found[1]}:{ports.get(int(found[2]), int(found[2]))}", text
             )
             text = re.sub(r"check port (\d+)", lambda found: f"check port {ports[int(found[1])]}", text)
+            text = re.sub(
+                r"addr 127.0.0.1 port (\d+)", lambda found: f"addr {address} port {ports[int(found[1])]}", text
+            )
             text = text.replace(places.TLS_FOLDER, str(folder))
         (folder / name).write_text(text)
 
@@ -173,7 +187,6 @@ def running(
     files: Mapping[str, bytes] = {},
     ports: Mapping[int, int] | None = None,
     host: str = "chat-route-0",
-    version: haproxy.Version = VERSION,
     changed: Mapping[str, str] = {},
     identity: bytes = IDENTITY_KEY,
 ) -> Iterator[Gateway]:
@@ -191,7 +204,8 @@ def running(
             rendered["haproxy.cfg"] = rendered["haproxy.cfg"].replace(before, after)
         place(rendered, folder, ports, address, zone.port, host)
         base = f"{address}:{ports[places.HTTP_PORT]}"
-        process = stack.enter_context(haproxy.running(folder / "haproxy.cfg", base, version))
+        process = stack.enter_context(haproxy.running(folder / "haproxy.cfg", base, _Made.by))
+        stack.callback(process.process.terminate)  # an end in peace waits for connections that only idle
         client = stack.enter_context(httpx.Client(base_url=f"http://{base}", trust_env=False, timeout=30))
         yield Gateway(folder, address, ports, client, zone, process, stack)
 

@@ -1,5 +1,6 @@
 """Who takes over: after answered errors, timeouts, lost connections; when all is full; when nothing is there yet."""
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,3 +176,16 @@ def test_large_bodies_reach_the_next_one_whole(chain: Chain) -> None:
     response = chain.gateway.ask("all", "x" * 200_000)
     assert response.headers["x-served-by"] == "b-0"
     assert response.json()["scripted"]["size"] > 200_000
+
+
+@pytest.mark.parametrize("size", [1, 1000, 16_000, 16_384, 48_000, 64_000, 65_000, 65_536, 66_000, 130_000, 250_000])
+@pytest.mark.parametrize("script", ["status=503", "close_after=0"])
+def test_what_the_next_target_gets_is_whole(chain: Chain, size: int, script: str) -> None:
+    """Of any size: HAProxy 3.4 keeps what is sent once more in smaller buffers, where it fits."""
+    chain.a.play(script)
+    for more in range(-2, 3):
+        content = "".join(chr(ord("a") + place % 26) for place in range(max(1, size + 7 * more)))
+        status, served_by, attempt = chain.ask("all", content=content)
+        assert (status, served_by, attempt) == (200, "b-0", "2")
+        assert json.loads(chain.b.body)["messages"][-1]["content"] == content
+        assert json.loads(chain.b.body)["model"] == "b-id"

@@ -1,6 +1,7 @@
 """Two gateways of a route: limits that they share, an owner of exact places, intents they tell each other; TLS; an end
 in peace."""
 
+import hmac
 import signal
 import ssl
 import subprocess
@@ -128,7 +129,7 @@ def test_the_owners_port_is_for_gateways_only(pair: Pair) -> None:
 def test_gateways_with_different_keys_go_on_by_themselves(zone: dns.Zone, pair: Pair) -> None:
     """As while the namespace's key is being changed."""
     ports = pair.first.ports
-    target = routes.target(0, "exact", capacity=3)
+    target = routes.target(0, "exact", capacity=3, side_effects=True)
     policy = routes.policy(target)
     peers = (Peer("chat-route-3", "127.0.1.4"), Peer("chat-route-4", "127.0.1.5"))
     layout = routes.layout(policy, backends=(routes.backend(target, port=pair.port, owner=0),), peers=peers, grace_s=0)
@@ -136,7 +137,8 @@ def test_gateways_with_different_keys_go_on_by_themselves(zone: dns.Zone, pair: 
         gateway.running(policy, layout, zone, ports=ports, host="chat-route-3", identity=b"another key"),
         gateway.running(policy, layout, zone, ports=ports, host="chat-route-4") as newer,
     ):
-        newer.wait_for(own_t0=2)
+        wait_until(lambda: newer.metrics_page("/readyz").text == "ok", "the newer is ready", timeout=10)
+        assert newer.servers("own_t0") == 1
         assert Counter(newer.ask("model/exact").status_code for _ in range(10)) == {200: 10}
 
 
@@ -156,9 +158,17 @@ def test_a_gateway_of_another_revision_is_never_asked(zone: dns.Zone, pair: Pair
         for _ in range(5):
             response = newer.ask("model/exact")
             assert (response.status_code, response.headers["x-served-by"][:5]) == (200, "exact")
-        health = f"http://{pair.first.address}:{ports[METRICS_PORT]}/healthz/"
-        assert httpx.get(health + revision(pair.policy, pair.layout), trust_env=False).status_code == 200
-        assert httpx.get(health + revision(policy, layout), trust_env=False).status_code == 404
+        own = revision(pair.policy, pair.layout)
+        assert _says_yes(pair.first, own, gateway.IDENTITY_KEY)
+        assert not _says_yes(pair.first, own, b"another key")
+        assert not _says_yes(pair.first, revision(policy, layout), gateway.IDENTITY_KEY)
+
+
+def _says_yes(asked: gateway.Gateway, revision: str, key: bytes) -> bool:
+    """Whether a gateway is one for those of this revision that have this key."""
+    shown = {"x-af-pass": hmac.new(key, revision.encode(), "sha256").hexdigest()}
+    url = f"http://{asked.address}:{asked.ports[METRICS_PORT]}/healthz/{revision}"
+    return httpx.get(url, headers=shown, trust_env=False).status_code == 200
 
 
 def test_limits_count_over_both(pair: Pair) -> None:
@@ -190,6 +200,17 @@ def test_another_owner_takes_over(zone: dns.Zone, pair: Pair) -> None:
         pair.second.ask("model/exact", headers=_bearer(f"key-{20 + number}")).status_code for number in range(10)
     )
     assert statuses == {200: 10}
+    wait_until(lambda: pair.second.servers("own_t0") == 1, "it asks itself", timeout=5)
+    for pod in pair.pods:
+        pod.play("delay=2")
+    with ThreadPoolExecutor(6) as threads:
+        answers = []
+        for number in range(6):  # as many as there are places
+            answers.append(threads.submit(pair.second.ask, "spilling", headers=_bearer(f"key-{30 + number}")))
+            wait_until(
+                lambda: sum(pod.in_flight for pod in pair.pods) == len(answers), "it is there", timeout=1, interval=0.02
+            )
+        assert {each.result().headers["x-served-by"].split("-")[0] for each in answers} == {"exact"}
 
 
 def _certificate(folder: Path, name: str) -> Path:

@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from agentfleet.gateway.haproxy_process import MOST_AT_ONCE
 from agentfleet.gateway.types import Match, Rule
 from e2e.cluster.shell import wait_until
 from e2e.support import scripted
@@ -121,24 +123,29 @@ def test_requests_are_held_until_there_is_a_pod(zone: dns.Zone, port: int) -> No
                 assert running.logged(running.ask("auto"))["server"].startswith("pool_t0/pod")
 
 
-def test_who_waits_is_not_lost_with_the_last_pod(zone: dns.Zone, port: int) -> None:
-    target = routes.target(0, "tired", capacity=1)
+@contextmanager
+def _one_pod(zone: dns.Zone, port: int, name: str, address: str, places: int) -> Iterator[gateway.Gateway]:
+    """A route to one target with so many places, whose pods come and go at one address."""
+    target = routes.target(0, name, capacity=places)
     policy = routes.policy(target, queue_ms=15_000)
     backends = (routes.backend(target, port=port, service_port=port),)
-    zone.set("tired.team.svc.cluster.local", "127.0.0.62")
-    zone.set("tired-pods.team.svc.cluster.local", "127.0.0.62")
-    with (
-        ThreadPoolExecutor(12) as threads,
-        gateway.running(policy, routes.layout(policy, backends=backends), zone) as running,
-    ):
-        with scripted.serving("tired-0", "delay=0.5", host="127.0.0.62", port=port) as pod:
+    for each in (name, f"{name}-pods"):
+        zone.set(f"{each}.team.svc.cluster.local", address)
+    with gateway.running(policy, routes.layout(policy, backends=backends), zone) as running:
+        yield running
+
+
+def test_who_waits_is_not_lost_with_the_last_pod(zone: dns.Zone, port: int) -> None:
+    place: dict[str, Any] = {"host": "127.0.0.62", "port": port}
+    with ThreadPoolExecutor(12) as threads, _one_pod(zone, port, "tired", place["host"], 1) as running:
+        with scripted.serving("tired-0", "delay=0.5", **place) as pod:
             running.wait_for(ready_t0=1)
             waiting = [threads.submit(running.ask, "auto") for _ in range(12)]
             wait_until(lambda: pod.in_flight == 1, "the place is taken", timeout=5, interval=0.02)
             zone.set("tired-pods.team.svc.cluster.local")
             running.wait_for(ready_t0=0)
-        with scripted.serving("tired-1", host="127.0.0.62", port=port):
-            zone.set("tired-pods.team.svc.cluster.local", "127.0.0.62")
+        with scripted.serving("tired-1", **place):
+            zone.set("tired-pods.team.svc.cluster.local", place["host"])
             assert Counter(each.result().status_code for each in waiting) == {200: 12}
             running.wait_for(ready_t0=1)
             assert running.logged(running.ask("auto"))["server"].startswith("pool_t0/pod")
@@ -146,21 +153,14 @@ def test_who_waits_is_not_lost_with_the_last_pod(zone: dns.Zone, port: int) -> N
 
 def test_a_pod_that_dies_loses_none_of_those_it_had(zone: dns.Zone, port: int) -> None:
     """Its name stays for a while: what it had is sent to an address where nobody is, until that is known."""
-    target = routes.target(0, "mortal", capacity=2)
-    policy = routes.policy(target, queue_ms=15_000)
-    backends = (routes.backend(target, port=port, service_port=port),)
-    zone.set("mortal.team.svc.cluster.local", "127.0.0.66")
-    zone.set("mortal-pods.team.svc.cluster.local", "127.0.0.66")
-    with (
-        ThreadPoolExecutor(8) as threads,
-        gateway.running(policy, routes.layout(policy, backends=backends), zone) as running,
-    ):
-        with scripted.serving("mortal-0", "delay=1,close_after=0", host="127.0.0.66", port=port) as pod:
+    place: dict[str, Any] = {"host": "127.0.0.66", "port": port}
+    with ThreadPoolExecutor(8) as threads, _one_pod(zone, port, "mortal", place["host"], 2) as running:
+        with scripted.serving("mortal-0", "delay=1,close_after=0", **place) as pod:
             running.wait_for(ready_t0=1)
             waiting = [threads.submit(running.ask, "auto") for _ in range(8)]
             wait_until(lambda: pod.in_flight == 2, "its places are taken", timeout=5, interval=0.02)
         running.wait_for(ready_t0=0)
-        with scripted.serving("mortal-1", host="127.0.0.66", port=port):
+        with scripted.serving("mortal-1", **place):
             assert Counter(each.result().status_code for each in waiting) == {200: 8}
 
 
@@ -189,37 +189,6 @@ def test_an_answer_after_its_deadline_is_none(crowd: Crowd) -> None:
         assert {each.result().status_code for each in filling} == {200}
 
 
-def test_headers_long_before_the_answer(zone: dns.Zone, port: int) -> None:
-    """Some clouds send white space until the answer is there."""
-    target = routes.target(0, "blank", kind="External")
-    policy = routes.policy(target)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            taken, _ = server.accept()
-            with taken:
-                taken.recv(65536)
-                taken.sendall(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-                )
-                for _ in range(11):
-                    time.sleep(1)
-                    taken.sendall(b"1\r\n\n\r\n")
-                taken.sendall(b"2\r\n{}\r\n0\r\n\r\n")
-
-        place = {"host": "127.0.0.1", "port": server.getsockname()[1]}
-        layout = routes.layout(policy, backends=(routes.backend(target, **place),))
-        quiet = {
-            f"server endpoint {place['host']}:{place['port']} check inter 5s fall 2 rise 1": "server endpoint "
-            + ":".join(map(str, place.values()))
-        }
-        with gateway.running(policy, layout, zone, changed=quiet) as running:
-            thread = threading.Thread(target=serve)
-            thread.start()
-            assert running.ask("auto").json() == {}
-            thread.join()
-
-
 def test_a_pod_that_is_gone_hurts_nobody(zone: dns.Zone, port: int) -> None:
     target = routes.target(0, "pair")
     policy = routes.policy(target)
@@ -232,3 +201,34 @@ def test_a_pod_that_is_gone_hurts_nobody(zone: dns.Zone, port: int) -> None:
         second.play("close_after=0,health=503")
         assert {running.ask("auto", f"text {number}").status_code for number in range(20)} == {200}
         running.wait_for(pool_t0=1)
+
+
+def test_a_full_gateway_still_answers_its_probes(zone: dns.Zone, port: int) -> None:
+    """Else kubelet would end it, with all that it has."""
+    target = routes.target(0, "busy")
+    policy = routes.policy(target)
+    layout = routes.layout(policy, backends=(routes.backend(target, port=port),))
+    full = {f"maxconn {MOST_AT_ONCE}": "maxconn 20"}
+    with (
+        ExitStack() as clients,
+        gateway.pods(zone, "busy", 1, port, first=68),
+        gateway.running(policy, layout, zone, changed=full) as running,
+    ):
+        running.wait_for(pool_t0=1)
+        url = running.client.base_url
+        for _ in range(20):
+            clients.enter_context(socket.create_connection((url.host, url.port or 80)))
+        wait_until(lambda: _clients(running) == 20, "all places are taken", timeout=5, interval=0.02)
+        with pytest.raises(gateway.httpx.ReadTimeout):
+            running.client.get("/v1/models", timeout=0.5)
+        assert running.metrics_page("/healthz").text == "ok"
+        assert running.metrics_page("/readyz").text == "ok"
+        clients.close()
+        assert running.client.get("/v1/models").status_code == 200
+
+
+def _clients(running: gateway.Gateway) -> int:
+    """Their connections at this moment."""
+    names, *rows = (line.split(",") for line in running.command("show stat").splitlines() if line)
+    row = next(row for row in rows if row[:2] == ["route", "FRONTEND"])
+    return int(row[names.index("scur")])

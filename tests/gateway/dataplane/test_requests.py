@@ -7,6 +7,8 @@ import socket
 
 import pytest
 
+from agentfleet.decider import stats
+from e2e.cluster.shell import wait_until
 from tests.gateway.dataplane import gateway
 from tests.gateway.dataplane.cloudy import BUFFER, Route, error_of, new
 
@@ -145,6 +147,21 @@ def test_what_is_no_http(route: Route, text: bytes, status: int, code: str) -> N
     head, body = answer.split(b"\r\n\r\n")
     assert b"content-type: application/json" in head
     assert json.loads(body)["error"]["code"] == code
+    about = {"reason": "no_request", "status": status}
+    wait_until(lambda: any(about.items() <= line.items() for line in route.gateway.audit()), "it is logged", timeout=2)
+
+
+def test_who_says_nothing_is_no_request(route: Route) -> None:
+    """Requests that have ended and have no audit line would be an alert."""
+
+    def without_line() -> int:
+        return stats.parse(route.gateway.command(stats.COMMAND)).ended - len(route.gateway.audit())
+
+    wait_until(lambda: without_line() == 0, "all have their lines", timeout=5, interval=0.05)
+    for _ in range(3):
+        socket.create_connection(("127.0.0.1", route.gateway.client.base_url.port or 0)).close()
+    route.gateway.logged(route.gateway.ask("model/small"))
+    assert without_line() == 0
 
 
 def test_what_is_confidential_stays_out_of_the_cloud(route: Route) -> None:

@@ -90,6 +90,7 @@ def _target(rng: random.Random, number: int) -> Target:
         tasks=_some(rng, INTENTS, 0.15),
         side_effects=rng.random() < 0.3,
         scales_to_zero=rng.random() < 0.5,
+        identified=rng.random() < 0.8,
     )
 
 

@@ -82,7 +82,9 @@ _SCANNED = (
     "problem readable tokens stream tools vision turns conversation prefix_hash",
     "model last seed second who prefix text",
 )
-_DECIDED = "status code reason rule plan retry target hold request_ms first_byte_ms decision d_intent d_cplx d_sens"
+_DECIDED = "status code reason rule plan retry target hold request_ms decision d_intent d_cplx d_sens"
+_UNSET = {"readable": ",1", "stream": ",0", "tools": ",0", "vision": ",0", "hold": ",0"}
+"""What a variable counts as that is not set."""
 
 
 class Gateway:
@@ -180,7 +182,7 @@ def running(
 
 
 def _config(folder: Path, policy: Policy, trial: bool, pools: Mapping[str, str], rules: str) -> str:
-    numbers = ";".join(f"{name}=%[var(txn.{name})]" for name in _SCANNED[0].split())
+    numbers = ";".join(f"{name}=%[var(txn.{name}{_UNSET.get(name, '')})]" for name in _SCANNED[0].split())
     texts = ";".join(f"{name}=%[var(txn.{name}),hex]" for name in _SCANNED[1].split())
     config = _CONFIG.format(
         folder=folder,
@@ -188,7 +190,7 @@ def _config(folder: Path, policy: Policy, trial: bool, pools: Mapping[str, str],
         buffer=BUFFER,
         trial="trial" if trial else "",
         scanned=f"{numbers};{texts}",
-        decided="|".join(f"{name}=%[var(txn.{name})]" for name in _DECIDED.split()),
+        decided="|".join(f"{name}=%[var(txn.{name}{_UNSET.get(name, '')})]" for name in _DECIDED.split()),
         rules=rules,
     )
     echo = f"  server pod unix@{folder}/echo.sock"
