@@ -25,6 +25,7 @@ LLAMA_PACKAGES = ["llama.cpp-tools", "busybox-static"]
 OLLAMA_PACKAGES = ["libstdc++6", "busybox-static"]
 # Header libraries that Ollama's build copies in, but its Go module leaves out.
 OLLAMA_HEADERS = ["libminiaudio-dev", "libstb-dev", "nlohmann-json3-dev"]
+AUTHORITIES = "ca-certificates"
 
 # What operator/Dockerfile copies; operator/Dockerfile.dockerignore lets nothing else in.
 OPERATOR_SOURCES = ["LICENSE", "README.md", "pyproject.toml", "requirements.lock", "operator/agentfleet"]
@@ -137,12 +138,13 @@ def _haproxy(progress: Progress) -> Image:
         root = context / "root"
         shutil.copytree(haproxy.tree(haproxy.SERVED, progress), root, symlinks=True)
         _add_shell(root)
+        _add_authorities(root, context / "authorities")
         local = root / "usr" / "local"
         (local / "etc" / "haproxy").mkdir(parents=True)
         (local / "sbin").mkdir()
         (local / "sbin" / "haproxy").symlink_to("/usr/sbin/haproxy")
 
-    key = cache.digest(FOLDER / "haproxy" / "Dockerfile", haproxy.SERVED.key)
+    key = cache.digest(FOLDER / "haproxy" / "Dockerfile", haproxy.SERVED.key, AUTHORITIES)
     return _image("haproxy", key, fill, progress)
 
 
@@ -166,3 +168,14 @@ def _image(name: str, key: str, fill: Callable[[Path], None], progress: Progress
 def _add_shell(root: Path) -> None:
     """A shell for `kubectl exec`, as the images that these stand in for have one."""
     (root / "bin" / "sh").symlink_to("busybox")
+
+
+def _add_authorities(root: Path, unpacked: Path) -> None:
+    """The public certificate authorities, where OpenSSL looks for them: without any HAProxy does not start with a route
+    to a cloud. Not in HAProxy's own tree, which also runs on this machine, with the authorities from there."""
+    debian.root(unpacked, haproxy.RELEASE, [AUTHORITIES], dependencies=False)
+    shutil.copytree(unpacked / "etc" / "ssl", root / "etc" / "ssl", dirs_exist_ok=True)
+    openssl = root / "usr" / "lib" / "ssl"
+    openssl.mkdir(parents=True, exist_ok=True)
+    (openssl / "certs").unlink(missing_ok=True)
+    (openssl / "certs").symlink_to("/etc/ssl/certs")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, layout, wait_until
+from e2e.cluster.node import Node
 from e2e.cluster.shell import exclusive
 from e2e.scenarios import kube as api
 from e2e.scenarios import scripted
@@ -86,6 +87,17 @@ def scenario(request: pytest.FixtureRequest, kube: Kube, operators: Operators) -
     operators.wait_ready()
     yield Scenario(kube, operators, folder, namespace)
     _remove(kube, namespace)
+
+
+@pytest.fixture(scope="module")
+def lost(scenario: Scenario, embedded: EmbeddedCluster) -> Iterator[Node]:
+    """The site that is going to be lost: the one without the operator, which must see it. It is back after the test."""
+    leader = scenario.kube.get("Pod", scenario.operators.leader() or "", "agentfleet-system")
+    assert leader is not None
+    node = next(node for node in embedded.nodes if node.name != leader["spec"]["nodeName"])
+    yield node
+    node.heal()
+    embedded.wait_ready()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -137,7 +137,7 @@ class Operator:
         self._public_keys = PublicKeys(cache, self._scraper, self._reconcile_after)
         kinds: dict[str, KindReconciler[Any]] = {
             "ModelServer": ModelServers(around, sidecars, self._loop),
-            "AgentRoute": AgentRoutes(around, render, self._public_keys.wanted),
+            "AgentRoute": AgentRoutes(around, render, self._public_keys.wanted, self._public_keys.lacking),
         }
         reconciler = Reconciler(around, kinds)
         self._spending = Spending(around, self._scraper)

@@ -101,7 +101,10 @@ async def test_json(route: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixtur
     answer = json.loads(capsys.readouterr().out)
     assert answer["read"]["needs"] == ["Code", "Tools"]
     assert answer["decision"]["plan"] == ["cloud"]
-    assert answer["decision"]["why"] == "the first choice cannot take it now, or is away"
+    assert answer["decision"]["why"] == (
+        "no rule decides, and no target that may and can take it is Balanced, the tier for Moderate requests:"
+        " the least loaded of the others, clouds last"
+    )
     assert {each["name"]: each["unable"] is None for each in answer["targets"]} == {
         "light": False,
         "balanced": False,

@@ -112,6 +112,9 @@ def test_a_chat_goes_to_the_agent_and_says_which(route: Route) -> None:
     assert answer.status_code == 200, answer.text
     said = answer.json()
     assert (said["agent_used"], bool(said["response"])) == ("helper", True)
+    decision = answer.headers["x-agentroute-decision"]
+    assert "target=helper" in decision
+    assert decision.endswith("; attempt=1")
     assert route.gateway.client.post("/chat", json=body).status_code == 401
 
 

@@ -84,6 +84,21 @@ def test_a_mounted_secret_is_read_and_bad_entries_are_named_by_client(paths: Pat
     assert "nonsense" not in said
 
 
+def test_secrets_that_are_not_there_or_have_no_usable_key_are_named(paths: Paths) -> None:
+    paths.keys.rmdir()
+    assert mounted.lacking(paths) == [], "none is mounted"
+    for folder in ("keys", "t0", "t1", "intent"):  # as the kubelet mounts an optional Secret that is not there
+        mount(paths.keys if folder == "keys" else paths.credentials / folder, "1", {})
+    assert mounted.lacking(paths) == ["keys", "intent", "t0", "t1"]
+    mount(paths.keys, "2", {"alice": "two words", "bob": SECRET})
+    mount(paths.credentials / "t1", "2", {"apiKey": "two words"})
+    mount(paths.credentials / "intent", "2", {"apiKey": SECRET})
+    assert mounted.lacking(paths) == ["t0", "t1"]
+    mount(paths.credentials / "t0", "2", {"apiKey": f"{SECRET}\n"})
+    mount(paths.credentials / "t1", "3", {"apiKey": SECRET})
+    assert mounted.lacking(paths) == []
+
+
 def test_a_swap_by_the_kubelet_is_seen(paths: Paths) -> None:
     mount(paths.keys, "1", {"alice": "one"})
     before = mounted.read(paths)

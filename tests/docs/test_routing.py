@@ -2,20 +2,24 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast, get_args
 
+import yaml
 from prometheus_client.core import Metric
 
 from agentfleet.decider.families import Families, Parts
-from agentfleet.gateway import haproxy, layout
+from agentfleet.gateway import complexity, haproxy, layout
 from agentfleet.gateway.compile import compile_policy
 from agentfleet.gateway.compile_layout import layout as layout_of
 from agentfleet.gateway.haproxy_log import log_format
 from agentfleet.gateway.layout import Peer
+from agentfleet.gateway.policy import decide
+from agentfleet.gateway.request import Refusal, read
 from agentfleet.gateway.resolved import Reason as TargetReason
-from agentfleet.gateway.types import Reason
+from agentfleet.gateway.types import Load, Reason
 from agentfleet.resources.route_rules import FallbackCause, Strategy
 from tests.docs.test_scaling import _rows, _words
 from tests.routes import AUTH, SETTINGS, Held, cloud, resolved, route, to
@@ -76,6 +80,28 @@ def test_strategies_and_causes() -> None:
 def test_fields_of_audit_lines() -> None:
     there = set(re.findall(r'"(\w+)":', log_format(LAYOUT)))
     assert _named(_rows(ANSWERS, "audit field |")) == there
+
+
+def test_the_first_request() -> None:
+    """The guide's first route and request give the header that it shows."""
+    found = next(yaml.safe_load_all(ROUTING.split("```yaml\n")[1].split("```")[0]))
+    targets = found["spec"]["targets"]
+    body = re.search(r"-d '(.*)'$", ROUTING, re.MULTILINE)
+    assert body
+    asked = read("chat/completions", {}, body[1].encode(), caller="")
+    assert not isinstance(asked, Refusal)
+    first = route(*targets)
+    held = Held()
+    for target in targets:
+        held.server(target["modelServerRef"]["name"])
+    policy = compile_policy(first, resolved(first, held))
+    classified = replace(asked, complexity=complexity.classify(b"Hello", asked.prompt_tokens))
+    decision = decide(policy, classified, {target.id: Load() for target in policy.targets})
+    plan = [policy.target(each).name for each in decision.plan]
+    shown = f"target={plan[0]}; plan={','.join(plan)}; reason={decision.reason}; intent={decision.intent}"
+    assert f"rule=; {shown}; complexity={decision.complexity}; sensitivity={decision.sensitivity};" in ROUTING
+    assert '"Analyze this." goes to `large` (`complexity=Complex`)' in " ".join(ROUTING.split())
+    assert complexity.classify(b"Analyze this.", asked.prompt_tokens) == "Complex"
 
 
 def test_ports() -> None:

@@ -100,6 +100,34 @@ def test_a_model_id_that_only_another_rule_knows_does_not_hide_what_fails() -> N
     assert [each.why for each in found.rules] == ["the caller is in no group, not vip", ""]
 
 
+@pytest.mark.parametrize("headers", [{}, {"x-agentroute-tier": "balanced"}])
+def test_a_tier_that_no_target_has(headers: dict[str, str]) -> None:
+    """Nothing is full or away then, and nobody shall look for what is."""
+    found = _explain(replace(POLICY, targets=(LIGHT, CAPABLE)), replace(AUTO, headers=headers))
+    assert (found.decision.reason, found.why) == (
+        "Spill",
+        "no rule decides, and no target that may and can take it is Balanced, the tier for Moderate requests:"
+        " the least loaded of the others, clouds last",
+    )
+
+
+@pytest.mark.parametrize(
+    ("intent", "fields", "why"),
+    [
+        ("chat", {"tasks": ("code", "chat")}, "no rule decides, and the intent, chat, is one of its tasks"),
+        ("code", {"capabilities": ("Code",)}, "no rule decides, and the intent is code: it has the capability Code"),
+    ],
+)
+def test_what_a_target_is_for(intent: str, fields: dict[str, Any], why: str) -> None:
+    found = _explain(replace(POLICY, targets=(LIGHT, replace(CAPABLE, **fields))), replace(AUTO, intent=intent))
+    assert (found.decision.reason, found.decision.plan[0], found.why) == ("Task", "t2", why)
+
+
+def test_a_tier_that_is_away() -> None:
+    found = _explain(balanced=ASLEEP)
+    assert (found.decision.reason, found.why) == ("Spill", "the first choice cannot take it now, or is away")
+
+
 @pytest.mark.parametrize("model", ["model/light", "nobody"])
 def test_rules_are_not_looked_at_for_ids_that_ask_for_no_choice(model: str) -> None:
     found = _explain(_rules(Rule("r", Match(groups=("vip",)), ("t0",))), replace(AUTO, model=model))

@@ -29,7 +29,7 @@ def test_from_nothing_to_serving() -> None:
         "ResolvedRefs": ("True", "TargetsResolved"),
     }
     assert fleet.status.url == "http://front-route.demo.svc.cluster.local/v1"
-    assert (fleet.status.replicas, fleet.status.ready_replicas) == (2, 2)
+    assert (fleet.status.replicas, fleet.status.ready_replicas, fleet.status.ready_targets) == (2, 2, "1/1")
     assert (fleet.status.revision, fleet.status.observed_generation) == (plan.revision, 1)
     (target,) = fleet.status.targets
     assert (target.name, target.ready, target.reason, target.location) == ("phi", True, "Serving", "Cluster")
@@ -56,6 +56,7 @@ def test_what_is_missing_is_named_and_the_rest_serves() -> None:
     fleet.step(asked)
     assert fleet.condition("ResolvedRefs") == ("False", "TargetNotFound")
     assert "gone: there is no ModelServer gone. lost: there is no ModelServer lost." in fleet.message("ResolvedRefs")
+    assert fleet.status.ready_targets == "1/3"
     assert fleet.condition("Ready") == ("True", "Serving")
     assert fleet.condition("Stalled") is None
     assert [(target.name, target.ready, target.reason) for target in fleet.status.targets] == [
@@ -172,6 +173,26 @@ def test_new_gateways_that_cannot_start_stall_while_old_ones_serve(status: dict[
     assert fleet.condition("Ready") == ("True", "Serving")
     assert fleet.condition("Stalled") == ("True", reason)
     assert fleet.condition("Reconciling") is None
+
+
+def test_the_last_words_of_a_gateway_are_whole_lines() -> None:
+    fleet, asked = RouteFleet(), route()
+    plan = fleet.step(asked)
+    fleet.roll(ready=False)
+    words = (f"cut by the kubelet: {'x' * 400}", "[ALERT] 'ca-file': unable to load @system-ca", "", "[ALERT] Fatal.")
+    terminated = {"exitCode": 1, "message": "\n".join(words)}
+    broken = fleet.pods["front-route-1"]
+    assert broken["metadata"]["labels"]["agentfleet.dev/revision"] == plan.revision
+    broken["status"] = {"containerStatuses": [{"name": "haproxy", "state": {"terminated": terminated}}]}
+    fleet.step(asked)
+    assert fleet.condition("Stalled") == ("True", "GatewayDied")
+    assert fleet.message("Stalled") == (
+        "Container haproxy of pod front-route-1 ended with 1: [ALERT] 'ca-file': unable to load @system-ca / "
+        f"[ALERT] Fatal. {HINTS['GatewayDied']}"
+    )
+    terminated["message"] = "y" * 900
+    fleet.step(asked)
+    assert f": {'y' * 400}…. " in fleet.message("Stalled"), "the beginning of a line that is too long"
 
 
 def test_a_spec_that_cannot_be_acted_on_keeps_the_running_gateways() -> None:

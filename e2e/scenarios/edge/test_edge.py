@@ -91,17 +91,6 @@ def _applied(scenario: Scenario, grace: float, _caches: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def lost(scenario: Scenario, embedded: EmbeddedCluster) -> Iterator[Node]:
-    """The site that is going to be lost: the one without the operator, which must see it. It is back after the test."""
-    leader = scenario.kube.get("Pod", scenario.operators.leader() or "", "agentfleet-system")
-    assert leader is not None
-    node = next(node for node in embedded.nodes if node.name != leader["spec"]["nodeName"])
-    yield node
-    node.heal()
-    embedded.wait_ready()
-
-
-@pytest.fixture(scope="module")
 def flowing(scenario: Scenario, lost: Node) -> Iterator[list[Traffic]]:
     """Traffic on both servers, from before the cut until after the return."""
     with ExitStack() as stack:

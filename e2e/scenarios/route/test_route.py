@@ -12,7 +12,7 @@ import pytest
 from openai import DefaultHttpxClient, OpenAI
 from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionUserMessageParam
 
-from e2e.scenarios import scripted
+from e2e.scenarios import scripted, secured
 from e2e.scenarios.route import guarded, names
 from e2e.scenarios.route.shop import ALICE, Shop
 from e2e.scenarios.routes import route, wait_ready
@@ -59,6 +59,17 @@ def client(shop: Shop) -> Iterator[OpenAI]:
 @pytest.mark.parametrize("check", (*names.CHECKS, *guarded.CHECKS), ids=lambda check: check.__name__)
 def test_route(shop: Shop, check: Check) -> None:
     check(shop)
+
+
+def test_clouds_with_https(shop: Shop) -> None:
+    """A key is sent to whom an authority vouches for, and to nobody else."""
+    secured.apply(shop.scenario, "provider", models="big-1")
+    shop.scenario.apply("outside.yaml")
+    wait_ready(shop.scenario, "outside")
+    with route(shop.scenario, "outside", ALICE) as outside:
+        answer = outside.ask("auto")
+        assert (answer.status, answer.target) == (200, "provider"), answer
+        assert answer.json["scripted"]["headers"]["authorization"] == "Bearer sk-provider"
 
 
 def test_openais_client_chats(client: OpenAI) -> None:

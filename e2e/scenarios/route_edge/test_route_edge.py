@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -63,17 +62,6 @@ def _applied(scenario: Scenario, embedded: EmbeddedCluster) -> None:
     scenario.apply("routes.yaml")
     scenario.wait_ready(NAME)
     wait_ready(scenario, "stores", "everywhere")
-
-
-@pytest.fixture(scope="module")
-def lost(scenario: Scenario, embedded: EmbeddedCluster) -> Iterator[Node]:
-    """The site that is going to be cut off: the one without the operator."""
-    leader = scenario.kube.get("Pod", scenario.operators.leader() or "", "agentfleet-system")
-    assert leader is not None
-    node = next(node for node in embedded.nodes if node.name != leader["spec"]["nodeName"])
-    yield node
-    node.heal()
-    embedded.wait_ready()
 
 
 @pytest.fixture(scope="module")

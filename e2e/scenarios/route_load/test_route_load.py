@@ -1,5 +1,5 @@
-"""Load: ten at once for each pod and not one more, by whichever gateway; then the queue, or another target; and
-conversations that stay where they are.
+"""Load: ten at once for each pod and not one more, by whichever gateway; then the queue, another target, or another
+tier; conversations that stay where they are; and budgets.
 
 The engines are scripted, so that each pod can tell how many requests it had at once.
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from e2e.scenarios import scripted
+from e2e.scenarios.issuer import Issuer
 from e2e.scenarios.routes import Answer, Ask, Route, gateways, route, wait_ready
 from e2e.scenarios.scenario import Scenario
 
@@ -24,19 +25,28 @@ _QUEUE_SECONDS = 6
 _TALKS = 30
 _PREFIXES = 6
 _CANARY_PERCENT = 20
+_SIMPLE, _MODERATE, _COMPLEX = "Hi there", "Write a poem about the sea", "Analyse the root cause and prove it"
+_UNSURE = "The sea and the wind and the rain, all day long. " * 4
 
 
 @pytest.fixture(scope="module")
-def office(scenario: Scenario) -> Iterator[Route]:
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
+    """Who vouches for the callers of the allowance."""
+    return Issuer(tmp_path_factory.mktemp("issuer"))
+
+
+@pytest.fixture(scope="module")
+def office(scenario: Scenario, issuer: Issuer) -> Iterator[Route]:
     """The route, with two gateways."""
+    issuer.publish(scenario, "login")
     servers = {"desk": DESKS, "attic": 1, "parlour": 3}
     models = [scripted.model_server(name, replicas=replicas) for name, replicas in servers.items()]
     scripted.apply_engines(scenario, *models)
-    scenario.apply("route.yaml")
+    scenario.apply("route.yaml", "tiers.yaml", "allowance.yaml")
     scenario.wait_ready(timeout=90)
     for name, replicas in servers.items():
         scenario.wait_settled(name, replicas)
-    wait_ready(scenario, "office")
+    wait_ready(scenario, "office", "tiers", "allowance")
     assert len(gateways(scenario, "office")) == 2
     with route(scenario, "office") as found:
         # Each look comes to either gateway; one that still knows pods of before would let more wait than there is room.
@@ -46,12 +56,30 @@ def office(scenario: Scenario) -> Iterator[Route]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def tiers(scenario: Scenario, office: Route) -> Iterator[Route]:
+    """The route with three tiers, of 10, 20 and 30 places: the servers are those of the office."""
+    places = {"lightweight": 1, "balanced": DESKS, "capable": 3}
+    with route(scenario, "tiers") as found:
+        scenario.until(lambda: _ready(found) == places, "the gateway knows all pods", timeout=30)
+        yield found
+
+
 def _ready(office: Route) -> dict[str, int]:
     return {target["name"]: target["ready"] for target in office.get("/health").json()["targets"]}
 
 
 def _by_status(answers: Sequence[Answer]) -> Counter[int]:
     return Counter(answer.status for answer in answers)
+
+
+def _by_target(answers: Sequence[Answer]) -> Counter[str]:
+    return Counter(answer.target for answer in answers)
+
+
+def _held(text: str, after: float) -> Ask:
+    """Four seconds after the burst began, its place is free again."""
+    return Ask(text=text, script=f"delay={4 - after}", after=after)
 
 
 def test_each_pod_has_ten_at_once_and_the_rest_spills(
@@ -68,6 +96,21 @@ def test_each_pod_has_ten_at_once_and_the_rest_spills(
     assert peaks == [PLACES] * DESKS
     assert len(at_desk) == PLACES * DESKS
     assert {answer.target for answer in answers} == {"desk", "attic"}
+
+
+def test_each_complexity_has_its_tier(tiers: Route) -> None:
+    texts = {_SIMPLE: "lightweight", _MODERATE: "balanced", _COMPLEX: "capable", _UNSURE: "balanced"}
+    answers = tiers.burst([Ask(text=text) for text in texts])
+    assert {answer.ask.text: answer.target for answer in answers} == texts
+    assert {answer.decision["reason"] for answer in answers} == {"Tier"}
+
+
+def test_a_full_tier_spills_to_the_least_loaded_with_room(tiers: Route) -> None:
+    """Eleven of 20 places are taken at one of the others and two of 30 at the third, which takes the rest."""
+    others = [*[_held(_MODERATE, 0)] * 11, *[_held(_COMPLEX, 0)] * 2]
+    answers = tiers.burst([*others, *[_held(_SIMPLE, 1)] * PLACES, *[Ask(text=_SIMPLE, after=2)] * 5])
+    assert _by_target(answers) == {"balanced": 11, "capable": 2 + 5, "lightweight": PLACES}
+    assert {(each.status, each.target, each.decision["reason"]) for each in answers[-5:]} == {(200, "capable", "Spill")}
 
 
 def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> None:
@@ -110,6 +153,17 @@ def test_a_client_that_leaves_frees_its_place(scenario: Scenario, office: Route)
     assert (answers[-1].status, answers[-1].seconds < 3) == (200, True), answers[-1]
     in_flight = [each["in_flight"] for each in scripted.stats(scenario, "desk").values()]
     assert in_flight == [0] * DESKS
+
+
+def test_a_caller_with_a_token_has_a_budget(scenario: Scenario, office: Route, issuer: Issuer) -> None:
+    with route(scenario, "allowance") as nobody:
+        tokens = issuer.token("dora"), issuer.token("emil"), issuer.token("dora", "https://other.example.com/")
+        dora, emil, stranger = (Route(nobody.address, token) for token in tokens)
+        assert [caller.ask().status for caller in (nobody, stranger, dora)] == [401, 401, 200]
+        scenario.until(lambda: dora.ask().status == 429, "dora's budget is spent", timeout=30)
+        refused = dora.ask()
+        assert (refused.code, int(refused.headers["retry-after"]) > 0) == ("insufficient_quota", True), refused
+        assert emil.ask().status == 200
 
 
 def test_requests_that_begin_alike_share_a_pod(office: Route) -> None:

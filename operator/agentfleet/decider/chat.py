@@ -20,7 +20,7 @@ WORKERS = 64
 """Calls at once. Waiting for an engine is HAProxy's business; this only bounds what the decider has to hold."""
 MINUTE = 60.0
 
-_DECISION = "x-agentroute-decision"
+DECISION = "x-agentroute-decision"
 _COMPLEXITY = "x-agentroute-complexity"
 """HAProxy takes it from the decider, whatever classifies the requests of others."""
 _DECIDER = "x-af-decider"
@@ -40,6 +40,8 @@ class Answer:
     """Of the error, as OpenAI's API has it."""
     retry_after: str | None = None
     seconds: float = 0.0
+    decision: str = ""
+    """What the route says of it; empty where it was not asked."""
 
 
 class Tally:
@@ -137,12 +139,14 @@ class Chat:
         own = self._headers(question, headers)
         async with self._session.post(self._url, json=body, headers=own, allow_redirects=False) as answer:
             text = await answer.text(errors="replace")
-            found = _TARGET.search(answer.headers.get(_DECISION, ""))
+            decision = answer.headers.get(DECISION, "")
+            found = _TARGET.search(decision)
             agent = found[1] if found else model
             if answer.status == 200:
-                return _completion(text, agent)
+                return replace(_completion(text, agent), decision=decision)
             message, code = _error(text, answer.status)
-            return Answer(answer.status, agent, error=message, code=code, retry_after=answer.headers.get("Retry-After"))
+            after = answer.headers.get("Retry-After")
+            return Answer(answer.status, agent, error=message, code=code, retry_after=after, decision=decision)
 
     def _headers(self, question: Question, headers: Mapping[str, str]) -> dict[str, str]:
         policy, kept = self._policy, dict[str, str]()

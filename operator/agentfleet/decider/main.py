@@ -6,14 +6,12 @@ mounted Secrets ──▶ Rotation ── maps ──▶ HAProxy;   operator, ot
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -38,6 +36,7 @@ from agentfleet.decider.service import Service
 from agentfleet.decider.spending import Spending, read_kept
 from agentfleet.gateway.decider_config import DeciderConfig
 from agentfleet.gateway.types import Policy
+from agentfleet.running import run_until
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +127,7 @@ async def _run(setup: Setup, ports: Ports) -> None:
                 cookie_jar=aiohttp.DummyCookieJar(),  # one caller's cookies are nobody else's
             )
         )
-        await _until(stop, _serve(setup, ports, session, stack))
+        await run_until(stop, _serve(setup, ports, session, stack))
 
 
 async def _serve(setup: Setup, ports: Ports, session: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
@@ -174,15 +173,3 @@ async def _listen(stack: AsyncExitStack, application: web.Application, host: str
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, host, port).start()
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` until `stop`; an error of `work` comes out at once."""
-    task = asyncio.create_task(work)
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not task.done():
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

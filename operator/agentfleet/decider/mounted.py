@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agentfleet.decider.paths import Paths
+from agentfleet.gateway.layout import KEYS
 
 LARGEST = 16 * 2**10
 """Bytes of an entry that are looked at; more than any key has."""
@@ -57,6 +58,13 @@ def read(paths: Paths) -> Mounted:
     return Mounted(keys, groups, credentials, (*skipped, *wrong))
 
 
+def lacking(paths: Paths) -> list[str]:
+    """Mounted Secrets without any usable key, by their folders: KEYS, or the target's. One that is not there looks
+    like that, too: its volume is optional, and empty. OSError where one has just changed: try again."""
+    found = [KEYS] if paths.keys.is_dir() and not read(paths).keys else []
+    return found + [folder.name for folder in _folders(paths.credentials) if _credential(folder) is None]
+
+
 def parse_key(value: str) -> tuple[str, tuple[str, ...]]:
     """SHA-256 in lower case, and groups, of an entry `KEY` or `sha256:HEX`, then `groups=a,b` or nothing.
 
@@ -88,11 +96,9 @@ def _digest(key: str) -> str:
 def _credentials(folder: Path) -> tuple[dict[str, str], list[str]]:
     found: dict[str, str] = {}
     skipped: list[str] = []
-    if not folder.is_dir():
-        return found, skipped
-    for target in sorted(each for each in folder.iterdir() if _TARGET.fullmatch(each.name)):
-        value = next((text for name, text in _entries(target) if name == CREDENTIAL), "").strip()
-        if _KEY.fullmatch(value):
+    for target in (each for each in _folders(folder) if _TARGET.fullmatch(each.name)):
+        value = _credential(target)
+        if value is not None:
             found[target.name] = value
         else:
             skipped.append(
@@ -100,6 +106,16 @@ def _credentials(folder: Path) -> tuple[dict[str, str], list[str]]:
                 "ASCII characters, without spaces"
             )
     return found, skipped
+
+
+def _credential(folder: Path) -> str | None:
+    """The key that lies in the folder of a target or of a model that classifies; None where there is no usable one."""
+    value = next((text for name, text in _entries(folder) if name == CREDENTIAL), "").strip()
+    return value if _KEY.fullmatch(value) else None
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(parent.iterdir()) if parent.is_dir() else []
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, str]]:

@@ -8,9 +8,10 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agentfleet.decider import public_keys
+from agentfleet.decider import mounted, public_keys
 from agentfleet.decider.admin import AdminError
 from agentfleet.decider.families import Families, Parts
+from agentfleet.decider.paths import Paths
 
 TEXT = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
 
@@ -49,12 +50,17 @@ class Page:
         return web.Response(body=generate_latest(registry), headers=TEXT)
 
     async def public_keys(self, request: web.Request) -> web.Response:
-        """Which keys of tokens HAProxy has, and which a new pod would have, by their digests: the operator reads it."""
+        """Which keys of tokens HAProxy has, and which a new pod would have, by their digests; and which mounted Secrets
+        have no usable key. The operator, which reads no Secret, reads it."""
         try:
-            return web.json_response(await asyncio.to_thread(public_keys.told, self._parts.paths))
+            return web.json_response(await asyncio.to_thread(_of_secrets, self._parts.paths))
         except OSError as error:
             return web.Response(text=f"{error}\n", status=503)
 
     async def budgets(self, request: web.Request) -> web.Response:
         """Used budgets of all gateways, as this one knows them: other gateways read it."""
         return web.Response(text=self._parts.ledger.to_json(), content_type="application/json")
+
+
+def _of_secrets(paths: Paths) -> dict[str, str | list[str]]:
+    return {**public_keys.told(paths), "lacking": mounted.lacking(paths)}

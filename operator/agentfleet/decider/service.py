@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from agentfleet.decider.admin import AdminError
-from agentfleet.decider.chat import Answer, Chat
+from agentfleet.decider.chat import DECISION, Answer, Chat
 from agentfleet.decider.decide import Decide
 from agentfleet.decider.demand import Meter
 from agentfleet.decider.health import report
@@ -53,15 +53,17 @@ class Service:
         except BadQuestion as error:
             return _refusal(400, str(error), "invalid_request_error")
         answer = await self._chat.ask(question, request.headers)
+        headers = {DECISION: answer.decision} if answer.decision else {}
         if answer.status != 200:
-            headers = {"Retry-After": answer.retry_after} if answer.retry_after else {}
+            headers |= {"Retry-After": answer.retry_after} if answer.retry_after else {}
             return _refusal(answer.status, answer.error, answer.code, headers)
         return web.json_response(
             {
                 "response": answer.response,
                 "agent_used": answer.agent,
                 "processing_time": round(answer.seconds, 3),
-            }
+            },
+            headers=headers,
         )
 
     async def batch(self, request: web.Request) -> web.Response:

@@ -217,7 +217,7 @@ local function described(decision, names, request)
   local body = request.readable and "whole" or "unread"
   return "rule=" .. decision.rule .. "; target=" .. (first and first.name or "") .. "; plan=" .. names
     .. "; reason=" .. decision.reason .. "; intent=" .. decision.intent .. "; complexity=" .. decision.complexity
-    .. "; sensitivity=" .. decision.sensitivity .. "; body=" .. body .. "; attempt=1"
+    .. "; sensitivity=" .. decision.sensitivity .. "; body=" .. body
 end
 
 -- What chooses the pod among a target's: requests with the same key go to the same one.

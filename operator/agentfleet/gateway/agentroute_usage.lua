@@ -147,7 +147,7 @@ core.register_fetches("decision", function(txn)
     at = at + 1
     if at == attempt then text = string.gsub(text, "target=[^;]*", "target=" .. name) end
   end
-  return (string.gsub(text, "attempt=%d+", "attempt=" .. attempt))
+  return text
 end)
 
 -- A claim that is a list of names, or one name → "a,b". Names that could be taken for two, or for syntax, are left out.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from agentfleet.gateway.explain_reasons import REASONS, Facts, why_not
+from agentfleet.gateway.explain_reasons import REASONS, Facts, no_tier, task, why_not
 from agentfleet.gateway.ordering import Loads
 from agentfleet.gateway.policy import decide
 from agentfleet.gateway.types import Cause, Decision, Escalate, Load, Match, Policy, Request, Rule, Target
@@ -83,6 +83,10 @@ def explain(policy: Policy, request: Request, loads: Loads) -> Explanation:
 
 
 def _why(policy: Policy, request: Request, loads: Loads, decision: Decision) -> str:
+    if decision.reason == "Spill" and decide(policy, request, _idle(policy)).reason == "Spill":
+        return no_tier(decision)  # nothing that is full or away is to blame
+    if decision.reason == "Task":
+        return task(policy.target(decision.plan[0]), decision)
     words = REASONS[decision.reason]
     if decision.reason != "Escalated":
         return words

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentfleet.gateway.types import CODE_INTENTS, LONG_CONTEXT, Decision, Match, Reason, Request
+from agentfleet.gateway.types import CODE_INTENTS, LONG_CONTEXT, TIERS, Decision, Match, Reason, Request, Target
 
 REASONS: dict[Reason, str] = {
     "Named": "the model id is this target's own",
     "Rule": "the rule's target, by its strategy",
     "Escalated": "the rule's escalation",
     "Canary": "the rule's canary: the conversation is in its share",
-    "Task": "no rule decides, and the intent is one of its tasks, or code, which it is good at",
     "Primary": "no rule decides, and it is primary",
     "Default": "no rule decides: the least loaded of default.targets",
     "Tier": "no rule decides: the least loaded of the tier for such requests",
@@ -35,6 +34,20 @@ class Facts:
     request: Request
     decision: Decision
     needs: tuple[str, ...]
+
+
+def no_tier(decision: Decision) -> str:
+    """Why a request went elsewhere that has no first choice at all."""
+    tier = f"{TIERS[decision.complexity]}, the tier for {decision.complexity} requests"
+    taken = "the least loaded of the others, clouds last"
+    return f"no rule decides, and no target that may and can take it is {tier}: {taken}"
+
+
+def task(target: Target, decision: Decision) -> str:
+    """Why a target is for this intent: it is named as a task, or is code."""
+    if decision.intent in target.tasks:
+        return f"no rule decides, and the intent, {decision.intent}, is one of its tasks"
+    return f"no rule decides, and the intent is {decision.intent}: it has the capability Code"
 
 
 def why_not(condition: Match, facts: Facts) -> str:

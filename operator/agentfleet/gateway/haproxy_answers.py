@@ -74,9 +74,10 @@ def afterwards(layout: Layout) -> list[str]:
     lines += haproxy_limits.give_back(layout)
     shown = "{ var(txn.decision) -m found }"
     later = "{ var(txn.attempt) -m int gt 1 }"
+    attempt = "attempt=%[var(txn.attempt,0)]"
     lines += [
-        f"http-after-response set-header x-agentroute-decision %[var(txn.decision)] if {shown}",
-        f"http-after-response set-header x-agentroute-decision %[lua.decision] if {shown} {later}",
+        f"http-after-response set-header x-agentroute-decision '%[var(txn.decision)]; {attempt}' if {shown}",
+        f"http-after-response set-header x-agentroute-decision '%[lua.decision]; {attempt}' if {shown} {later}",
     ]
     if not layout.explain:  # but for the decider, which tells by it who has answered
         lines.append("http-after-response del-header x-agentroute-decision if !{ var(txn.inner) -m int 1 }")

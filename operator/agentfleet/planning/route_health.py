@@ -22,11 +22,13 @@ from agentfleet.planning.failures import Failure, PodView, failure, is_ready
 from agentfleet.planning.route_observed import RouteObserved
 from agentfleet.planning.route_parents import parents_of
 from agentfleet.planning.route_plan import RoutePlan, is_converged
+from agentfleet.planning.route_secrets import without_keys
 from agentfleet.planning.scaling_types import Wanted
 from agentfleet.resources.agentroute import AgentRoute
 from agentfleet.resources.agentroute_status import AgentRouteStatus, ParentStatus, TargetStatus
 from agentfleet.resources.conditions import (
     ACCEPTED,
+    HINTS,
     PROGRAMMED,
     READY,
     RECONCILING,
@@ -48,8 +50,9 @@ _HAVE_IT = ("Programmed", "GatewayAPIMissing", "ParentNotAccepted")
 
 _WAITS_FOR_CRD = ("KindNotInstalled", "GatewayAPIMissing")
 _CRD_RETRY = 60.0
+_NO_KEY = "ConfigNotFound"
 _LONGEST = 512
-_LAST_WORDS = 300
+_LAST_WORDS = 400
 _UNRESOLVED: dict[Reason, str] = {
     "NotFound": "TargetNotFound",
     "NotPermitted": "RefNotPermitted",
@@ -91,7 +94,7 @@ def assess_route(
     cause = _cause(plan, observed)
     wanted: Wanted = {
         ACCEPTED: ("True", "Accepted", "The spec can be acted on."),
-        RESOLVED_REFS: _resolved_refs(resolution),
+        RESOLVED_REFS: _resolved_refs(resolution, _secrets(route, before, resolution, plan, observed)),
         PROGRAMMED: _programmed(route, plan, numbers, parents, observed),
         READY: _ready(resolution, numbers, cause),
     }
@@ -99,6 +102,7 @@ def assess_route(
         wanted[STALLED] = ("True", cause.reason, explain(cause.reason, cause.message))
     elif plan.revision is not None and not numbers.converged:
         wanted[RECONCILING] = ("True", "RollingOut", _progress(plan, numbers))
+    targets = tuple(_target(said, resolution.targets[said.name]) for said in route.spec.targets)
     status = before.model_copy(
         update={
             "observed_generation": route.generation,
@@ -106,7 +110,8 @@ def assess_route(
             "replicas": plan.replicas,
             "ready_replicas": numbers.ready,
             "revision": plan.revision or before.revision,
-            "targets": tuple(_target(said, resolution.targets[said.name]) for said in route.spec.targets),
+            "ready_targets": f"{sum(target.ready for target in targets)}/{len(targets)}",
+            "targets": targets,
             "parents": parents,
             "conditions": merge_conditions(before.conditions, wanted, route.generation, now),
         }
@@ -165,9 +170,20 @@ def _died(view: PodView) -> Failure | None:
     for name in (PREPARE, HAPROXY, DECIDER):
         ended = view.ended(name)
         if ended and ended.get("exitCode") != 0:
-            said = str(ended.get("message") or ended.get("reason") or "no words").strip()[-_LAST_WORDS:]
-            return Failure("GatewayDied", f"Container {name} ended with {ended.get('exitCode')}: {said}.")
+            said = _last_lines(str(ended.get("message") or ended.get("reason") or "no words"))
+            code = ended.get("exitCode")
+            return Failure("GatewayDied", f"Container {name} of pod {view.name} ended with {code}: {said}.")
     return None
+
+
+def _last_lines(text: str) -> str:
+    """As many whole lines of the end as there is room for, oldest first; of one that is too long, its beginning."""
+    kept: list[str] = []
+    for line in reversed([stripped for each in text.splitlines() if (stripped := each.strip().rstrip("."))]):
+        if kept and len(" / ".join([line, *kept])) > _LAST_WORDS:
+            break
+        kept.insert(0, line if len(line) <= _LAST_WORDS else f"{line[:_LAST_WORDS]}…")
+    return " / ".join(kept)
 
 
 def _progress(plan: RoutePlan, numbers: _Numbers) -> str:
@@ -175,13 +191,26 @@ def _progress(plan: RoutePlan, numbers: _Numbers) -> str:
     return f"{numbers.updated} of {numbers.wanted} gateways serve with the new configuration.{waiting}"
 
 
-def _resolved_refs(resolution: Resolution) -> Words:
+def _secrets(
+    route: AgentRoute, before: AgentRouteStatus, resolution: Resolution, plan: RoutePlan, observed: RouteObserved
+) -> str:
+    """What is wrong with Secrets. An operator that has just begun, and has asked no gateway, repeats what was said."""
+    if observed.lacking_secrets is not None:
+        return without_keys(route, resolution, observed.lacking_secrets)
+    same = plan.revision is not None and plan.revision == before.revision
+    told = (c.message for c in before.conditions if c.type == RESOLVED_REFS and c.reason == _NO_KEY)
+    return next(told, "").removesuffix(f" {HINTS[_NO_KEY]}") if same else ""
+
+
+def _resolved_refs(resolution: Resolution, secrets: str) -> Words:
     lost = resolution.unresolved
+    if not lost and secrets:
+        return "False", _NO_KEY, explain(_NO_KEY, secrets)
     if not lost:
         notes = [found.message for found in resolution.targets.values() if found.ready and found.message]
         return "True", "TargetsResolved", " ".join([f"All {len(resolution.targets)} targets are there.", *notes])
     reason = _UNRESOLVED[lost[0].reason]
-    return "False", reason, explain(reason, " ".join(found.message for found in lost))
+    return "False", reason, explain(reason, " ".join([*(found.message for found in lost), *filter(None, [secrets])]))
 
 
 def _programmed(

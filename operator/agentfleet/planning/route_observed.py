@@ -28,6 +28,9 @@ class RouteObserved:
     """Those of them none of whose nodes is ready."""
     public_keys: str | None = None
     """Digest of the public keys of tokens that gateways have to be replaced for; None where nothing has been seen."""
+    lacking_secrets: frozenset[str] | None = None
+    """Secrets in which gateways of the newest revision find no usable key (route_secrets.py); None where they have not
+    been asked yet."""
     mount_failures: Mapping[str, str] = field(default_factory=dict)
     """Pod name → last message about a volume that cannot be mounted."""
 

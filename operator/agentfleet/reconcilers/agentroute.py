@@ -46,14 +46,20 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
     """See KindReconciler."""
 
     def __init__(
-        self, around: Surroundings, render: Render, public_keys: Callable[[Key], str | None] = lambda route: None
+        self,
+        around: Surroundings,
+        render: Render,
+        public_keys: Callable[[Key], str | None] = lambda route: None,
+        lacking_secrets: Callable[[Key, str | None], frozenset[str] | None] = lambda route, revision: None,
     ) -> None:
-        """`public_keys` tells the digest of those that a route's gateways have to be replaced for (public_keys.py)."""
+        """`public_keys` tells the digest of those that a route's gateways have to be replaced for, `lacking_secrets` in
+        which Secrets gateways of a revision find no usable key (public_keys.py)."""
         super().__init__(around, AgentRouteStatus, agent_route_decisions)
         self._cache = around.cache
         self._settings = around.settings
         self._render = render
         self._public_keys = public_keys
+        self._lacking_secrets = lacking_secrets
         self._identified: dict[str, datetime] = {}
 
     async def work(self, key: Key, parent: Manifest, before: AgentRouteStatus) -> float | None:
@@ -73,7 +79,8 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
             await self._ensure_identity(route.namespace, observed)
         await self._children.make(wanted.apply, wanted.delete)
         made = self._observe(key, parent)
-        made = replace(made, mount_failures=await mount_failures(self._around, made.pods))
+        lacking = self._lacking_secrets(key, wanted.revision)
+        made = replace(made, lacking_secrets=lacking, mount_failures=await mount_failures(self._around, made.pods))
         now = self._around.now()
         assessment = assess_route(route, before, resolution, wanted, made, self._settings, now)
         due = await self.status.write(parent, before, assessment.status, now)

@@ -73,6 +73,9 @@ class AgentRouteStatus(Contract):
     ready_replicas: Annotated[int, Field(ge=0)] | None = None
     """Gateways that take requests."""
 
+    ready_targets: Annotated[str, Field(max_length=16)] | None = None
+    """Targets that are ready, of all that the spec names, such as 1/2."""
+
     revision: Annotated[str, Field(max_length=64)] | None = None
     """Hash of the configuration that gateways are to have."""
 

@@ -152,7 +152,7 @@ HINTS: dict[str, str] = {
     "WaitingForServices": "",
     "WaitingForTargets": "",
     "WaitingForSites": "",
-    "GatewayDied": "See the message and `kubectl logs` of the gateway's pod with --previous.",
+    "GatewayDied": "Correct what it says; more is in `kubectl logs POD -c CONTAINER --previous` with the names above.",
     "GatewaysUnavailable": "The gateways were fine and are not now; see their status and logs.",
     "GatewayAPIMissing": "Install the Gateway API CRDs, or remove spec.parentRefs.",
     "ParentNotAccepted": "See status.parents: the Gateway's listeners must allow the route's namespace and host names.",

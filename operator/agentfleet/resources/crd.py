@@ -78,6 +78,7 @@ DEFINITIONS = (
         columns=(
             _column("Wanted", ".status.replicas", "integer"),
             _column("Serving", ".status.readyReplicas", "integer"),
+            _column("Targets", ".status.readyTargets"),
             _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
             _column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
             _column("URL", ".status.url"),

@@ -2,15 +2,14 @@
 
 import argparse
 import asyncio
-import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 from aiohttp import web
 
 from agentfleet import logs
+from agentfleet.running import run_until
 from agentfleet.sidecar.adapters import Adapters
 from agentfleet.sidecar.companion import Companion
 from agentfleet.sidecar.download import Downloads, Reach
@@ -75,7 +74,7 @@ async def run(options: argparse.Namespace) -> None:
         await runner.setup()
         try:
             await web.TCPSite(runner, "0.0.0.0", options.port).start()  # noqa: S104 - kubelet and the operator ask from outside
-            await _until(stop, supervisor.run())
+            await run_until(stop, supervisor.run())
         finally:
             await runner.cleanup()
 
@@ -133,15 +132,3 @@ def _adapters(options: argparse.Namespace, client: httpx.AsyncClient) -> Iterato
 def _holding(options: argparse.Namespace) -> Iterator[Companion]:
     if options.model_dir:
         yield Holding(Lease(options.model_dir))
-
-
-async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Runs `work` until `stop`; an error of `work` comes out at once."""
-    task = asyncio.create_task(work)
-    stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-    stopped.cancel()
-    if not task.done():
-        task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

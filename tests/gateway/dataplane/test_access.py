@@ -4,11 +4,11 @@ import base64
 import hashlib
 import hmac
 import json
-import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -16,46 +16,14 @@ from agentfleet.gateway.layout import Budget, Jwt, Limit
 from e2e.cluster.shell import wait_until
 from e2e.support.scripted import Server
 from tests.gateway import routes
-from tests.gateway.dataplane import dns, gateway
+from tests.gateway.dataplane import dns, gateway, issuing
 
-_ISSUER = "https://idp.example.com/'\"%#"
-_AUDIENCE = "urn:a b\"'c".replace(" ", "-")
 _KEYS = {"key-alice": "alice", "key-bob": "bob", "key-carol": "carol"}
 
 
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-class Issuer:
-    """An identity provider, by the openssl of this machine."""
-
-    def __init__(self, folder: Path) -> None:
-        self.private = folder / "private.pem"
-        self._run("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", str(self.private))
-        self.public = self._run("pkey", "-in", str(self.private), "-pubout")
-
-    def token(self, header: dict[str, Any] | None = None, **changes: Any) -> str:
-        claims = {
-            "iss": _ISSUER,
-            "aud": _AUDIENCE,
-            "sub": "dora",
-            "exp": int(time.time()) + 60,
-            "groups": ["red", "a,b"],
-        }
-        claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
-        parts = [_b64(json.dumps(part).encode()) for part in (header or {"alg": "RS256", "typ": "JWT"}, claims)]
-        signature = self._run("dgst", "-sha256", "-sign", str(self.private), text=".".join(parts).encode())
-        return ".".join([*parts, _b64(signature)])
-
-    @staticmethod
-    def _run(*arguments: str, text: bytes = b"") -> bytes:
-        return subprocess.run(["openssl", *arguments], input=text, check=True, capture_output=True).stdout
-
-
 @pytest.fixture(scope="module")
-def issuer(tmp_path_factory: pytest.TempPathFactory) -> Issuer:
-    return Issuer(tmp_path_factory.mktemp("issuer"))
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> issuing.Issuer:
+    return issuing.Issuer(tmp_path_factory.mktemp("issuer"))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +33,7 @@ def agent(zone: dns.Zone, port: int) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def route(zone: dns.Zone, port: int, issuer: Issuer, agent: Server) -> Iterator[gateway.Gateway]:
+def route(zone: dns.Zone, port: int, issuer: issuing.Issuer, agent: Server) -> Iterator[gateway.Gateway]:
     helper = routes.target(0, "helper", kind="Agent", side_effects=True)
     cloud = routes.target(1, "cloud", kind="External", location="Cloud")
     policy = routes.policy(helper, cloud)
@@ -74,7 +42,7 @@ def route(zone: dns.Zone, port: int, issuer: Issuer, agent: Server) -> Iterator[
         policy,
         backends=backends,
         api_keys=True,
-        jwt=Jwt(_ISSUER, (_AUDIENCE, "other"), "RS256", "groups", "sub"),
+        jwt=Jwt(issuing.NAME, (issuing.AUDIENCE, "other"), "RS256", "groups", "sub"),
         budgets=(Budget("Key", "tokens", "5", "Day", "Reject"), Budget("Group", "usd", "5", "Day", "LocalOnly")),
     )
     files = {f"run/jwt-{number}.pem": issuer.public for number in range(4)}
@@ -93,10 +61,16 @@ def _ask(route: gateway.Gateway, **headers: str) -> gateway.httpx.Response:
     return route.ask("agent/helper", headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def test_a_key_tells_who_it_is(route: gateway.Gateway, agent: Server) -> None:
-    line = route.logged(_ask(route, **_bearer("key-alice")))
+def _received(response: gateway.httpx.Response) -> dict[str, str]:
+    """The headers with which this very request came to its target."""
+    return dict(response.json()["scripted"]["headers"])
+
+
+def test_a_key_tells_who_it_is(route: gateway.Gateway) -> None:
+    response = _ask(route, **_bearer("key-alice"))
+    line = route.logged(response)
     assert (line["caller"], line["groups"], line["status"]) == ("alice", "red,blue", 200)
-    assert "authorization" not in agent.requests[-1].headers
+    assert "authorization" not in _received(response)
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer nobody"}, {"authorization": "Basic a2V5LWFsaWNl"}])
@@ -114,12 +88,34 @@ def test_a_key_that_is_added_counts_at_once(route: gateway.Gateway) -> None:
     assert route.logged(_ask(route, **_bearer("key-new")))["caller"] == "newcomer"
 
 
-def test_a_token_tells_who_it_is(route: gateway.Gateway, issuer: Issuer) -> None:
+def test_a_token_tells_who_it_is(route: gateway.Gateway, issuer: issuing.Issuer) -> None:
     line = route.logged(_ask(route, **_bearer(issuer.token())))
     assert (line["caller"], line["groups"], line["status"]) == ("jwt:dora", "red", 200)
 
 
-def test_a_token_for_several_audiences(route: gateway.Gateway, issuer: Issuer) -> None:
+@pytest.mark.parametrize("algorithm", ["ES256", "RS512"])
+def test_tokens_of_other_algorithms(zone: dns.Zone, port: int, agent: Server, tmp_path: Path, algorithm: str) -> None:
+    ours, theirs = (tmp_path / name for name in ("ours", "theirs"))
+    ours.mkdir()
+    theirs.mkdir()
+    issuer = issuing.Issuer(ours, algorithm)
+    policy = routes.policy(routes.target(0, "helper"))
+    jwt = Jwt(issuing.NAME, (issuing.AUDIENCE,), algorithm, "groups", "sub")
+    layout = routes.layout(policy, backends=(routes.backend(policy.targets[0], port=port),), jwt=jwt)
+    files = {f"run/jwt-{number}.pem": issuer.public for number in range(4)}
+    with gateway.running(policy, layout, zone, files=files) as running:
+        running.wait_for(pool_t0=1)
+        line = running.logged(running.ask("auto", headers=_bearer(issuer.token())))
+        assert (line["caller"], line["groups"], line["status"]) == ("jwt:dora", "red", 200)
+        for token, code in (
+            (issuing.Issuer(theirs, algorithm).token(), "token_signature"),
+            (issuer.token(header={"alg": "RS256"}), "token_algorithm"),
+        ):
+            refused = running.ask("auto", headers=_bearer(token))
+            assert (refused.status_code, refused.json()["error"]["code"]) == (401, code)
+
+
+def test_a_token_for_several_audiences(route: gateway.Gateway, issuer: issuing.Issuer) -> None:
     assert _ask(route, **_bearer(issuer.token(aud=["else", "other"]))).status_code == 200
 
 
@@ -142,7 +138,7 @@ def test_a_token_for_several_audiences(route: gateway.Gateway, issuer: Issuer) -
         {"header": {"alg": "RS512"}, "code": "token_algorithm"},
     ],
 )
-def test_tokens_that_do_not_count(route: gateway.Gateway, issuer: Issuer, changes: dict[str, Any]) -> None:
+def test_tokens_that_do_not_count(route: gateway.Gateway, issuer: issuing.Issuer, changes: dict[str, Any]) -> None:
     code = changes["code"]
     refused = _ask(route, **_bearer(issuer.token(**{name: changes[name] for name in changes if name != "code"})))
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, code)
@@ -150,19 +146,19 @@ def test_tokens_that_do_not_count(route: gateway.Gateway, issuer: Issuer, change
 
 
 def test_a_token_of_another_issuer(route: gateway.Gateway, tmp_path: Path) -> None:
-    refused = _ask(route, **_bearer(Issuer(tmp_path).token()))
+    refused = _ask(route, **_bearer(issuing.Issuer(tmp_path).token()))
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "token_signature")
 
 
 @pytest.mark.parametrize(
     ("claim", "off", "status"), [("nbf", 30, 200), ("nbf", 120, 401), ("exp", -30, 200), ("exp", -120, 401)]
 )
-def test_clocks_may_differ(route: gateway.Gateway, issuer: Issuer, claim: str, off: int, status: int) -> None:
+def test_clocks_may_differ(route: gateway.Gateway, issuer: issuing.Issuer, claim: str, off: int, status: int) -> None:
     token = issuer.token(**{claim: int(time.time()) + off})
     assert _ask(route, **_bearer(token)).status_code == status
 
 
-def test_nobody_takes_the_name_of_a_client_with_a_key(route: gateway.Gateway, issuer: Issuer) -> None:
+def test_nobody_takes_the_name_of_a_client_with_a_key(route: gateway.Gateway, issuer: issuing.Issuer) -> None:
     budgets = f"{route.folder}/run/budgets.map"
     route.command(f"add map {budgets} key:alice spent")
     assert _ask(route, **_bearer("key-alice")).status_code == 429
@@ -172,9 +168,9 @@ def test_nobody_takes_the_name_of_a_client_with_a_key(route: gateway.Gateway, is
     route.command(f"clear map {budgets}")
 
 
-def test_agents_get_a_signed_identity(route: gateway.Gateway, agent: Server) -> None:
-    _ask(route, **_bearer("key-alice"))
-    claims, signature = agent.requests[-1].headers["x-agentfleet-identity"].split(".")
+def test_agents_get_a_signed_identity(route: gateway.Gateway) -> None:
+    received = _received(_ask(route, **_bearer("key-alice")))
+    claims, signature = received["x-agentfleet-identity"].split(".")
     assert signature == hmac.new(gateway.IDENTITY_KEY, claims.encode(), hashlib.sha256).hexdigest()
     said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
     assert {name: said[name] for name in ("sub", "groups", "mode")} == {
@@ -185,9 +181,9 @@ def test_agents_get_a_signed_identity(route: gateway.Gateway, agent: Server) -> 
     assert time.time() < said["exp"] < time.time() + 1000
 
 
-def test_a_caller_without_groups_has_none_in_its_identity(route: gateway.Gateway, agent: Server) -> None:
-    _ask(route, **_bearer("key-bob"))
-    claims = agent.requests[-1].headers["x-agentfleet-identity"].split(".")[0]
+def test_a_caller_without_groups_has_none_in_its_identity(route: gateway.Gateway) -> None:
+    received = _received(_ask(route, **_bearer("key-bob")))
+    claims = received["x-agentfleet-identity"].split(".")[0]
     assert json.loads(base64.urlsafe_b64decode(claims + "=="))["groups"] == []
 
 
@@ -218,21 +214,27 @@ def test_a_spent_budget(route: gateway.Gateway) -> None:
     assert _ask(route, **_bearer("key-carol")).status_code == 200
 
 
-@pytest.fixture(scope="module")
-def limited(zone: dns.Zone, port: int, agent: Server) -> Iterator[gateway.Gateway]:
+@contextmanager
+def _with_limits(zone: dns.Zone, port: int, *limits: Limit) -> Iterator[gateway.Gateway]:
     policy = routes.policy(routes.target(0, "helper"))
     backends = (routes.backend(policy.targets[0], port=port),)
+    layout = routes.layout(policy, backends=backends, api_keys=True, limits=limits)
+    keys = {f"key-{name}": name for name in ("one", "two", "three", "four", "five", "six")}
+    groups = {"one": "g1,g2", "two": "g2"}
+    with gateway.running(policy, layout, zone, keys=keys, groups=groups) as running:
+        running.wait_for(pool_t0=1)
+        yield running
+
+
+@pytest.fixture(scope="module")
+def limited(zone: dns.Zone, port: int, agent: Server) -> Iterator[gateway.Gateway]:
     limits = (
         Limit("Key", "requests", 5, 3600),
         Limit("Group", "requests", 8, 3600),
         Limit("Key", "tokens", 500, 3600),
         Limit("Route", "requests", 10_000, 3600),
     )
-    layout = routes.layout(policy, backends=backends, api_keys=True, limits=limits)
-    keys = {f"key-{name}": name for name in ("one", "two", "three", "four", "five", "six")}
-    groups = {"one": "g1,g2", "two": "g2"}
-    with gateway.running(policy, layout, zone, keys=keys, groups=groups) as running:
-        running.wait_for(pool_t0=1)
+    with _with_limits(zone, port, *limits) as running:
         yield running
 
 
@@ -253,6 +255,26 @@ def test_tokens_are_corrected_by_the_answer(limited: gateway.Gateway) -> None:
     assert _statuses(limited, "key-three", 1, max_tokens=300) == [200]
     assert _statuses(limited, "key-three", 1, max_tokens=200) == [200]
     assert _statuses(limited, "key-three", 1, max_tokens=1) == [429]
+
+
+def test_requests_of_the_whole_route(zone: dns.Zone, port: int, agent: Server) -> None:
+    agent.forget()
+    with _with_limits(zone, port, Limit("Route", "requests", 5, 60)) as route:
+        statuses = [_statuses(route, f"key-{name}", 2) for name in ("one", "two", "three", "four")]
+        assert statuses == [[200, 200], [200, 200], [200, 429], [429, 429]]
+        refused = route.ask("auto", headers=_bearer("key-five"))
+        assert (refused.json()["error"]["code"], refused.headers["retry-after"]) == ("rate_limit_exceeded", "6")
+    assert agent.received == 5
+
+
+@pytest.mark.parametrize(("scope", "stranger"), [("Route", 429), ("Group", 200)])
+def test_tokens_that_several_keys_share(
+    zone: dns.Zone, port: int, agent: Server, scope: Literal["Route", "Group"], stranger: int
+) -> None:
+    with _with_limits(zone, port, Limit(scope, "tokens", 500, 3600)) as route:
+        assert _statuses(route, "key-two", 1, max_tokens=600) == [200]
+        assert _statuses(route, "key-one", 1, max_tokens=1) == [429]
+        assert _statuses(route, "key-three", 1, max_tokens=1) == [stranger]
 
 
 def test_errors_cost_no_tokens(limited: gateway.Gateway, agent: Server) -> None:

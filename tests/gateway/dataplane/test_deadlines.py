@@ -1,4 +1,4 @@
-"""The deadline of a request, to the end of its answer; and what answers that never came have cost."""
+"""How long a request may take, from its first header to the end of its answer; what answers that never came cost."""
 
 import re
 import socket
@@ -74,6 +74,7 @@ def route(zone: dns.Zone, port: int) -> Iterator[Route]:
         f"127.0.0.1:{slow} check inter 5s fall 2 rise 1": f"127.0.0.1:{slow}",
         "wait-for-body time 10s": "wait-for-body time 1s",
         "timeout client 10s": "timeout client 1s",
+        "timeout http-request 10s": "timeout http-request 1s",
     }
     with (
         gateway.pods(zone, "first", 1, port, first=90) as (pod,),
@@ -159,3 +160,19 @@ def test_who_dawdles_loses_the_connection(route: Route) -> None:
         answer = b"".join(iter(lambda: client.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 408")
     assert time.monotonic() - began < _PATIENCE
+
+
+def test_who_sends_a_header_for_ever_loses_the_connection(route: Route) -> None:
+    """Each byte comes in time, the request never."""
+    address = route.gateway.client.base_url
+    with socket.create_connection((address.host, address.port or 80), timeout=0.1) as client:
+        client.sendall(f"POST {gateway.CHAT} HTTP/1.1\r\nhost: x\r\nx-long: ".encode())
+        began, answer = time.monotonic(), b""
+        while not answer and time.monotonic() - began < _PATIENCE:
+            try:
+                answer = client.recv(65536)
+            except TimeoutError:
+                client.sendall(b"x")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"content-type: application/json" in answer
+    assert b'"code": "request_timeout"' in answer

@@ -64,6 +64,19 @@ def test_a_dry_run_forwards_nothing(route: Route) -> None:
     assert len(route.small.requests) == before
 
 
+@pytest.mark.parametrize(
+    ("model", "headers", "attempts"),
+    [("nobody", {}, 0), ("auto", {"x-agentroute-dry-run": "true"}, 0), ("auto", {}, 1)],
+)
+def test_header_and_audit_line_count_the_same_attempts(
+    route: Route, model: str, headers: dict[str, str], attempts: int
+) -> None:
+    """What is refused or only tried out was sent nowhere."""
+    response = route.gateway.ask(model, new("simple"), headers=headers)
+    assert response.headers["x-agentroute-decision"].endswith(f"; attempt={attempts}")
+    assert route.gateway.logged(response)["attempts"] == attempts
+
+
 def test_paths_of_the_decider(route: Route) -> None:
     headers = {"authorization": "Bearer mine"}
     for path in ("/chat", "/v1/batch-chat"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentfleet.gateway.types import Match, Rule
+from agentfleet.gateway.types import Escalate, Match, Rule
 from e2e.support.scripted import Server
 from tests.gateway import routes
 from tests.gateway.dataplane import dns, gateway
@@ -44,6 +44,12 @@ def running(zone: dns.Zone, port: int) -> Iterator[Chain]:
         _rule("short", "t0", "t1", strategy="Weighted", request_ms=600, when=("Timeout",)),
         _rule("acting", "t3", "t1", strategy="Weighted"),
         _rule("to-agent", "t0", "t3", "t1", strategy="Weighted"),
+        _rule("awake", "t4", fallback=("t1",), when=("ColdStart",)),
+        _rule("patient", "t4", fallback=("t1",)),
+        _rule("replaced", "t5", fallback=("t1",), when=("NoEndpoint",)),
+        _rule("faithful", "t5", fallback=("t1",), when=("ColdStart",)),
+        _rule("larger", "t5", escalate=Escalate(("t2",), no_endpoint=True), when=()),
+        _rule("content", "t0", escalate=Escalate(("t2",), no_endpoint=True), when=()),
     )
     weights = {"t0": 1, "t1": 0, "t2": 0, "t3": 1}
     targets = [
@@ -52,7 +58,8 @@ def running(zone: dns.Zone, port: int) -> Iterator[Chain]:
         )
         for each in (a, b, c, agent)
     ]
-    policy = routes.policy(*targets, rules=rules)
+    podless = (routes.target(4, "asleep", scales_to_zero=True), routes.target(5, "away"))
+    policy = routes.policy(*targets, *podless, rules=rules)
     backends = tuple(routes.backend(each, port=port, service_port=port) for each in policy.targets)
     with (
         gateway.pods(zone, "a", 1, port, first=40) as (one,),
@@ -92,6 +99,28 @@ def test_who_answered_is_in_header_and_audit(chain: Chain) -> None:
     line = chain.gateway.logged(response)
     assert (line["target"], line["attempts"], line["plan"]) == ("b", 2, "t0,t1,t2")
     assert not [name for name in response.headers if name.startswith("x-af-")]
+
+
+@pytest.mark.parametrize(
+    ("model", "served_by", "reason"),
+    [
+        ("awake", "b-0", "Spill"),
+        ("replaced", "b-0", "Spill"),
+        ("larger", "c-0", "Escalated"),
+        ("content", "a-0", "Rule"),
+    ],
+)
+def test_who_takes_over_from_a_target_without_pods(chain: Chain, model: str, served_by: str, reason: str) -> None:
+    response = chain.gateway.ask(model)
+    assert (response.status_code, response.headers["x-served-by"]) == (200, served_by)
+    assert f"reason={reason};" in response.headers["x-agentroute-decision"]
+
+
+@pytest.mark.parametrize(("model", "target"), [("patient", "asleep"), ("faithful", "away")])
+def test_a_target_without_pods_is_waited_for(chain: Chain, model: str, target: str) -> None:
+    """Where the rule does not name its cause; by a dry run, as it would be a long one."""
+    response = chain.gateway.ask(model, headers={"x-agentroute-dry-run": "true"})
+    assert response.json()["plan"][0] == target
 
 
 def test_what_is_the_clients_fault_goes_nowhere_else(chain: Chain) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from agentfleet.gateway.haproxy_backends import RAMP
 from agentfleet.gateway.haproxy_process import MOST_AT_ONCE
 from agentfleet.gateway.types import Match, Rule
 from e2e.cluster.shell import wait_until
@@ -123,9 +124,23 @@ def test_requests_are_held_until_there_is_a_pod(zone: dns.Zone, port: int) -> No
                 assert running.logged(running.ask("auto"))["server"].startswith("pool_t0/pod")
 
 
+def test_the_first_pod_does_not_get_all_that_were_held_at_once(zone: dns.Zone, port: int) -> None:
+    """Also where nobody has said how many it can take."""
+    place: dict[str, Any] = {"host": "127.0.0.63", "port": port}
+    crowd = 5 * RAMP
+    with ThreadPoolExecutor(crowd) as threads, _one_pod(zone, port, "early", place["host"]) as running:
+        held = [threads.submit(running.ask, "auto") for _ in range(crowd)]
+        wait_until(lambda: _at_this_moment(running, "hold_t0", "BACKEND") == crowd, "all are held", timeout=5)
+        with scripted.serving("early-0", "delay=0.2", **place) as pod:
+            assert Counter(each.result().status_code for each in held) == {200: crowd}
+            assert pod.peak == RAMP
+
+
 @contextmanager
-def _one_pod(zone: dns.Zone, port: int, name: str, address: str, places: int) -> Iterator[gateway.Gateway]:
-    """A route to one target with so many places, whose pods come and go at one address."""
+def _one_pod(
+    zone: dns.Zone, port: int, name: str, address: str, places: int | None = None
+) -> Iterator[gateway.Gateway]:
+    """A route to one target with so many places (None is no limit), whose pods come and go at one address."""
     target = routes.target(0, name, capacity=places)
     policy = routes.policy(target, queue_ms=15_000)
     backends = (routes.backend(target, port=port, service_port=port),)
@@ -218,7 +233,8 @@ def test_a_full_gateway_still_answers_its_probes(zone: dns.Zone, port: int) -> N
         url = running.client.base_url
         for _ in range(20):
             clients.enter_context(socket.create_connection((url.host, url.port or 80)))
-        wait_until(lambda: _clients(running) == 20, "all places are taken", timeout=5, interval=0.02)
+        taken = "all places are taken"
+        wait_until(lambda: _at_this_moment(running, "route", "FRONTEND") == 20, taken, timeout=5, interval=0.02)
         with pytest.raises(gateway.httpx.ReadTimeout):
             running.client.get("/v1/models", timeout=0.5)
         assert running.metrics_page("/healthz").text == "ok"
@@ -227,8 +243,8 @@ def test_a_full_gateway_still_answers_its_probes(zone: dns.Zone, port: int) -> N
         assert running.client.get("/v1/models").status_code == 200
 
 
-def _clients(running: gateway.Gateway) -> int:
-    """Their connections at this moment."""
+def _at_this_moment(running: gateway.Gateway, proxy: str, side: str) -> int:
+    """Sessions of a frontend (its clients' connections) or of a backend."""
     names, *rows = (line.split(",") for line in running.command("show stat").splitlines() if line)
-    row = next(row for row in rows if row[:2] == ["route", "FRONTEND"])
+    row = next(row for row in rows if row[:2] == [proxy, side])
     return int(row[names.index("scur")])

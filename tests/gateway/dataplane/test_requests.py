@@ -128,6 +128,8 @@ def test_a_body_that_does_not_come(route: Route) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"content-type: application/json" in answer
     assert b'"code": "request_timeout"' in answer
+    assert b"x-request-id: " in answer
+    assert b"x-agentroute-decision" not in answer, "nothing is known of it"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,23 @@ def test_what_is_confidential_stays_out_of_the_cloud(route: Route) -> None:
     assert route.gateway.ask("gpt-4", "what is the weather like").headers["x-served-by"] == "cloud-0"
 
 
+def test_a_session_keeps_its_intent_and_no_class(route: Route) -> None:
+    """What was public a moment ago lets no secret out, and one secret binds nobody for ever."""
+    route.decider.intent = "talk"
+    session = {"x-session-id": new("session")}
+    for text, sensitivity, is_cloud in (
+        ("what is the weather like", "Public", True),
+        (_SSN, "Restricted", False),
+        ("and tomorrow", "Public", True),
+    ):
+        response = route.gateway.ask("gpt-4", text, headers=session)
+        decision = response.headers["x-agentroute-decision"]
+        assert f"sensitivity={sensitivity};" in decision
+        assert "intent=talk;" in decision
+        assert (response.headers["x-served-by"] == "cloud-0") is is_cloud
+    assert len(route.decider.asked) == 1
+
+
 def test_escapes_hide_nothing(route: Route) -> None:
     body = b'{"model":"target/cloud","messages":[{"role":"user","content":"123\\u002d45\\u002d6789"}]}'
     assert error_of(route.gateway.client.post(gateway.CHAT, content=body)) == (403, "privacy_denied")
@@ -182,19 +201,21 @@ def test_the_cloud_gets_its_key_its_path_and_no_header_of_ours(route: Route) -> 
         "x-agentroute-priority": "high",
         "x-gateway-model-name": "gpt-4",
     }
-    route.gateway.ask("auto", "hello", headers={"authorization": "Bearer client", "x-af-plan": "t1", **ours})
-    received = route.cloud.requests[-1]
-    assert received.headers["authorization"] == "Bearer sk-cloud"
-    assert received.headers["host"] == route.cloud.address
-    assert received.path == "/delay=0/v1/chat/completions"
-    assert received.model == "cloud-id"
-    assert not [name for name in received.headers if name.startswith("x-af-")]
-    assert not set(ours) & set(received.headers)
+    response = route.gateway.ask("auto", "hello", headers={"authorization": "Bearer client", "x-af-plan": "t1", **ours})
+    received = response.json()["scripted"]
+    headers = received["headers"]
+    assert received["name"] == "cloud-0"
+    assert headers["authorization"] == "Bearer sk-cloud"
+    assert headers["host"] == route.cloud.address
+    assert received["path"] == "/delay=0/v1/chat/completions"
+    assert received["model"] == "cloud-id"
+    assert not [name for name in headers if name.startswith("x-af-")]
+    assert not set(ours) & set(headers)
 
 
 def test_clients_cannot_bring_headers_of_the_gateway(route: Route) -> None:
-    route.gateway.ask("model/big", "hello", headers={"x-agentfleet-anything": "1", "authorization": "Bearer secret"})
-    headers = route.big.requests[-1].headers
+    ours = {"x-agentfleet-anything": "1", "authorization": "Bearer secret"}
+    headers = route.gateway.ask("model/big", "hello", headers=ours).json()["scripted"]["headers"]
     assert "x-agentfleet-anything" not in headers
     assert "authorization" not in headers
     assert headers["x-agentfleet-hops"] == _OWN
@@ -209,5 +230,5 @@ def test_a_request_in_a_circle_is_stopped(route: Route) -> None:
 def test_one_route_after_another(route: Route) -> None:
     """Whatever host it was asked for by."""
     headers = {"x-agentfleet-hops": "a,team/chat", "host": "chat-route.team.svc.cluster.local"}
-    assert route.gateway.ask("model/big", "x", headers=headers).status_code == 200
-    assert route.big.requests[-1].headers["x-agentfleet-hops"] == f"a,team/chat,{_OWN}"
+    received = route.gateway.ask("model/big", "x", headers=headers).json()["scripted"]["headers"]
+    assert received["x-agentfleet-hops"] == f"a,team/chat,{_OWN}"
