@@ -181,6 +181,7 @@ def test_when_all_are_full_it_waits_at_the_balanced_tier() -> None:
         request=replace(AUTO, sensitivity="Restricted", complexity="Simple"), light=full, balanced=full, capable=full
     )
     assert (decision.status, _names(decision)[0]) == (200, "balanced")
+    assert "Saturated" not in decision.retries, "it would be sent on, and wait at the last of the plan"
 
 
 def test_when_all_queues_are_full_it_is_refused() -> None:

@@ -113,6 +113,15 @@ def test_a_full_tier_spills_to_the_least_loaded_with_room(tiers: Route) -> None:
     assert {(each.status, each.target, each.decision["reason"]) for each in answers[-5:]} == {(200, "capable", "Spill")}
 
 
+def test_when_all_tiers_are_full_it_waits_at_the_balanced_one(tiers: Route) -> None:
+    full = {_SIMPLE: PLACES, _MODERATE: PLACES * DESKS, _COMPLEX: PLACES * 3}
+    held = [_held(text, 0) for text, places in full.items() for _ in range(places)]
+    *first, late = tiers.burst([*held, Ask(text=_SIMPLE, after=2)])
+    assert _by_target(first) == {"lightweight": 10, "balanced": 20, "capable": 30}
+    assert (late.status, late.target, late.decision["reason"]) == (200, "balanced", "Spill"), late
+    assert late.began < min(each.ended for each in first if each.target == "balanced") < late.ended, late
+
+
 def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> None:
     full = [Ask("queued", script="delay=4")] * (PLACES * DESKS)
     waves = {

@@ -308,7 +308,7 @@ function policy.plan(route, request, taken, choice, loads)
   if rule and rule.side_effects ~= nil then
     side_effects = rule.side_effects
   end
-  local to_retry = policy.retries(choice.when, target, request, side_effects)
+  local to_retry = policy.retries(choice.when, target, request, side_effects, #now == 0)
   local plan = { target, nil, nil }
   if #to_retry > 0 then
     local attempts = rule and rule.max_attempts or 3
@@ -355,12 +355,13 @@ function policy.waiting_place(route, choice, full, loads)
   return nil
 end
 
-function policy.retries(when, target, request, side_effects)
+-- Where all are full it `waits` at the place chosen for that: it would be sent on from there, and wait at the last one.
+function policy.retries(when, target, request, side_effects, waits)
   local result = {}
   if not request.readable then
     return result
   end
-  if when.Saturated and target.capacity then
+  if when.Saturated and target.capacity and not waits then
     result[1] = "Saturated"
   end
   for _, cause in ipairs(side_effects and NOTHING or ANSWERED) do

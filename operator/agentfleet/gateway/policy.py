@@ -257,7 +257,7 @@ def _plan(policy: Policy, request: Request, read: _Read, choice: _Choice, loads:
     others = [other for other in [*now[1:], *full] if other is not target and loads[other.id].ready]
     rule = choice.rule
     side_effects = target.side_effects if rule is None or rule.side_effects is None else rule.side_effects
-    causes_to_retry = _retries(choice.when, target, request, side_effects)
+    causes_to_retry = _retries(choice.when, target, request, side_effects, waits=not now)
     plan = [target, *others][: rule.max_attempts if rule else 3] if causes_to_retry else [target]
     is_preferred = target in choice.order[: choice.preferred]
     return Decision(
@@ -296,9 +296,12 @@ def _waiting_place(
     return [target for target in places if loads[target.id].waiting < policy.queue_max][:1]
 
 
-def _retries(when: Sequence[Cause], target: Target, request: Request, side_effects: bool) -> tuple[Cause, ...]:
-    """Causes after which the next of the plan is tried."""
-    spill: list[Cause] = ["Saturated"] if "Saturated" in when and target.capacity is not None else []
+def _retries(
+    when: Sequence[Cause], target: Target, request: Request, side_effects: bool, *, waits: bool
+) -> tuple[Cause, ...]:
+    """Causes after which the next of the plan is tried. Where all are full it `waits` at the place chosen for that: it
+    would be sent on from there, and wait at the last of the plan."""
+    spill: list[Cause] = ["Saturated"] if "Saturated" in when and target.capacity is not None and not waits else []
     if not request.readable:
         return ()
     return tuple(spill) if side_effects else (*spill, *(cause for cause in ANSWERED if cause in when))
