@@ -36,7 +36,7 @@ class Crowd:
 @pytest.fixture(scope="module")
 def crowd(zone: dns.Zone, port: int) -> Iterator[Crowd]:
     full = routes.target(0, "full", capacity=2)
-    other = routes.target(1, "other")
+    other = routes.target(1, "other", weight=0)
     brief = _rule("brief", "t0", request_ms=1500)
     rules = (brief, _rule("waiting", "t0", request_ms=60_000), _rule("spilling", "t0", "t1", strategy="Weighted"))
     policy = routes.policy(full, other, rules=rules, queue_ms=2000)
@@ -80,8 +80,8 @@ def test_what_finds_no_place_goes_to_the_next(crowd: Crowd) -> None:
     answers = Counter(
         response.headers["x-served-by"].split("-")[0] for response in _at_once(crowd.gateway, "spilling", 12)
     )
+    assert answers["full"] >= 4
     assert answers["other"] >= 6
-    assert answers["full"] >= 3
 
 
 def test_the_urgent_do_not_wait_behind_others(crowd: Crowd) -> None:
