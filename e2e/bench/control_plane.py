@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 from e2e.bench.process import Process, running
 from e2e.cluster import toolchain
 from e2e.cluster.shell import run, succeeds, wait_until
+from e2e.support.ports import free_ports
 
 _WRITING = ("create", "update", "patch", "delete", "deletecollection")
 _CONTROLLER_MANAGER = "system:kube-controller-manager"
@@ -187,12 +187,3 @@ def _write_kubeconfig(folder: Path, server: str, authority: Path, user: str, tok
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(content, file)
     return path
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on now."""
-    with ExitStack() as sockets:
-        found = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in found:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in found]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from agentfleet.gateway import layout as places
 from e2e.bench import gateway_envoy, gateway_route, gateway_traffic
-from e2e.bench.control_plane import free_ports
 from e2e.bench.process import Process, running
 from e2e.cluster.shell import run, wait_until
 from e2e.support import haproxy
+from e2e.support.ports import free_ports
 
 PROXY_CORE, TRAFFIC_CORE = 1, 0
 """The proxy has a core; server and client share the other one, with the decider."""

@@ -17,12 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from e2e.bench.control_plane import free_ports
 from e2e.bench.process import Process, running
 from e2e.bench.report import Figure, Report
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import step
 from e2e.cluster.shell import wait_until
+from e2e.support.ports import free_ports
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _WARM_UP = 20.0

@@ -11,10 +11,11 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentfleet.settings import PREFIX
-from e2e.bench.control_plane import ControlPlane, free_ports
+from e2e.bench.control_plane import ControlPlane
 from e2e.bench.process import Process, running
 from e2e.bench.waiting import until
 from e2e.cluster.errors import ClusterError
+from e2e.support.ports import free_ports
 
 OPERATOR = "system:serviceaccount:agentfleet-system:agentfleet"
 """Its user name, as in a cluster."""

@@ -22,6 +22,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,12 +73,23 @@ class Server:
         self.received = self.abandoned = self.in_flight = self.peak = 0
         self.answered: Counter[int] = Counter()
         """By status; an answer that is cut off counts for none."""
+        self._gate: Future[None] | None = None
         self.play(script)
 
     def play(self, script: str) -> None:
         """From now on this script, and nothing of those before."""
         self._script = Script().changed(script)
         self._left = self._script.times
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """In the block chats that arrive are not answered, at its end all of them are: for tests without a clock."""
+        self._gate = gate = Future[None]()
+        try:
+            yield
+        finally:
+            self._gate = None
+            gate.set_result(None)
 
     def forget(self) -> None:
         """Count from zero; what is in flight stays in flight."""
@@ -129,6 +141,8 @@ class Server:
                 return self._refuse(400, str(error))
             self._requests.append(received)
             self.body = raw
+            if gate := self._gate:
+                await asyncio.shield(asyncio.wrap_future(gate))  # whoever leaves opens it for nobody else
             await asyncio.sleep(script.delay)
             if script.status >= 400:
                 return self._refuse(script.status, f"scripted {script.status}", script.retry_after)

@@ -1,7 +1,6 @@
 """A small HAProxy as the decider knows it: maps, admin socket, audit ring, backends by targets' ids. The rendered
 configuration has tests of its own; these are about what the decider and HAProxy say to each other."""
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,13 +50,6 @@ backend hold_t2
   timeout queue 20s
   server gate 127.0.0.1:9 maxconn 1
 """
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def route() -> Iterator[Route]:
     budgets = (Budget("Key", "tokens", "1000", "Day", "Reject"),)
     port = gateway.free_port("127.0.0.2")
     backends = (routes.backend(helper, port=port), routes.backend(model, port=port))
-    layout = routes.layout(policy, backends=backends, api_keys=True, budgets=budgets, ask_intent=True)
+    layout = routes.layout(policy, backends=backends, api_keys=True, budgets=budgets, ask_intent=True, intent_ms=5000)
     config = DeciderConfig(intents=INTENTS, budgets=budgets, demand=(DemandSource("t1", "team", "small"),))
     with (
         dns.serving() as zone,

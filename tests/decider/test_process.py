@@ -16,7 +16,8 @@ from agentfleet.gateway.decider_config import DeciderConfig, DemandSource
 from agentfleet.gateway.layout import Budget, Peer
 from agentfleet.gateway.types import Policy
 from e2e.support import scripted
-from tests.decider.haproxies import free_port, running
+from e2e.support.ports import free_port
+from tests.decider.haproxies import running
 from tests.decider.test_service import INTENTS, body_of
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "operator")}

@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from agentfleet.decider import stats
 from agentfleet.decider.admin import AdminError, AdminSocket, NotLoaded
 from agentfleet.decider.audit import Audit, Line
 from agentfleet.decider.budgets import _entry
@@ -22,7 +23,8 @@ from agentfleet.decider.rotation import LoadedMap, Rotation
 from agentfleet.decider.stats import TargetLoad
 from agentfleet.gateway.decider_config import DemandSource
 from e2e.support import haproxy, scripted
-from tests.decider.haproxies import free_port, running
+from e2e.support.ports import free_port
+from tests.decider.haproxies import running
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -123,7 +125,7 @@ async def test_lines_that_a_full_ring_has_forgotten_are_known(paths: Paths) -> N
     with running(paths, port, ring=70_000) as base:
         async with client(base) as ask, Audit(_nobody).listening(paths.audit_socket) as first:
             missing = Missing(paths.audited, first, admin)
-            await ask("key-a", "/encoded")
+            await eventually(lambda: _arrives_at(first, ask), "lines come before the first look")
             for text in (b"", b"junk\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", b"POST / HTT"):
                 await _say(port, text)
             await eventually(lambda: _is_missing(missing, 0), "every request has its line, whatever it was")
@@ -131,18 +133,17 @@ async def test_lines_that_a_full_ring_has_forgotten_are_known(paths: Paths) -> N
         async with client(base) as ask:  # nobody listens now
             for _ in range(1000):
                 await ask("key-a", "/encoded")
+            asked = stats.parse(await admin.ask(stats.COMMAND)).ended
         async with client(base) as ask, Audit(_nobody).listening(paths.audit_socket) as second:
             missing = Missing(paths.audited, second, admin)
             await eventually(lambda: _arrives_at(second, ask), "HAProxy has connected")
-            await _look(missing)
-            kept = second.lines
-            assert 300 < kept < 600
-            assert missing.lines is not None
-            assert 950 - kept < missing.lines < 1050 - kept
+            await eventually(lambda: _has_all(second, missing, admin, first.lines), "what is left in the ring has come")
+            later = stats.parse(await admin.ask(stats.COMMAND)).ended - asked
+            assert 300 < second.lines - later < 600, "what the ring could hold"
     with running(paths, port) as base:
         async with client(base) as ask, Audit(_nobody).listening(paths.audit_socket) as third:
             missing = Missing(paths.audited, third, admin)
-            await ask("key-a", "/encoded")
+            await eventually(lambda: _arrives_at(third, ask), "its lines come before the first look at it")
             await eventually(lambda: _is_missing(missing, 0), "another HAProxy begins anew")
 
 
@@ -166,6 +167,14 @@ async def _look(missing: Missing) -> None:
 async def _is_missing(missing: Missing, lines: int) -> bool:
     await _look(missing)
     return missing.lines == lines
+
+
+async def _has_all(audit: Audit, missing: Missing, admin: AdminSocket, earlier: int) -> bool:
+    """Whether no line comes any more, and what is missing is known: all that ended but these, and those of earlier."""
+    before = audit.lines
+    await _look(missing)
+    ended = stats.parse(await admin.ask(stats.COMMAND)).ended
+    return audit.lines == before and missing.lines == ended - audit.lines - earlier
 
 
 async def _arrives_at(audit: Audit, ask: Callable[..., Awaitable[int]]) -> bool:
@@ -222,27 +231,29 @@ async def test_demand_counts_what_waits_and_goes_on_over_a_restart_of_haproxy(pa
     port = free_port()
     with pytest.raises(AdminError):
         await meter.read()
-    with scripted.serving(script="delay=1") as engine:
+    with scripted.serving() as engine:
         with running(paths, port, engine.address) as base:
             async with client(base) as ask, asyncio.TaskGroup() as group:
                 loads = await meter.read()
                 assert loads["t2"] == TargetLoad(ready=1, waiting=0, in_flight=0)
-                tasks = [group.create_task(ask("key-a")) for _ in range(3)]
+                with engine.holding():
+                    tasks = [group.create_task(ask("key-a")) for _ in range(3)]
 
-                async def seen() -> bool:
-                    return (await meter.read())["t2"] == TargetLoad(ready=1, waiting=2, in_flight=1)
+                    async def seen() -> bool:
+                        return (await meter.read())["t2"] == TargetLoad(ready=1, waiting=2, in_flight=1)
 
-                await eventually(seen, "one in flight, two waiting")
-                held = [group.create_task(ask("key-a", "/held")) for _ in range(3)]
+                    await eventually(seen, "one in flight, two waiting")
+                    held = [group.create_task(ask("key-a", "/held")) for _ in range(3)]
 
-                async def held_too() -> bool:
-                    load = (await meter.read())["t2"]
-                    return load.waiting + load.in_flight >= 3 and meter.requests("t2") == 6
+                    async def held_too() -> bool:
+                        load = (await meter.read())["t2"]
+                        return load.waiting + load.in_flight >= 3 and meter.requests("t2") == 6
 
-                await eventually(held_too, "six requests came")
+                    await eventually(held_too, "six requests came")
                 await asyncio.wait(tasks)
                 for each in held:
                     each.cancel()
+        await asyncio.sleep(1)  # HAProxy says by the second when it has started
         with running(paths, port, engine.address) as base:
             async with client(base) as ask:
                 assert await ask("key-a") == 200

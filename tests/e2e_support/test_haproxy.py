@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from e2e.bench.control_plane import free_ports
 from e2e.cluster.errors import ClusterError
 from e2e.images import BuildError, Progress
 from e2e.images import haproxy as image
 from e2e.support import haproxy
+from e2e.support.ports import free_ports
 
 CONFIG = """
 global

@@ -154,7 +154,7 @@ def test_a_body_that_is_none_is_refused(server: scripted.Server) -> None:
 def test_it_takes_its_time(post: Callable[..., httpx.Response]) -> None:
     began = time.monotonic()
     post("delay=0.2,gap=0.05,chunks=3")
-    assert 0.3 <= time.monotonic() - began < 2
+    assert time.monotonic() - began >= 0.3
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -168,12 +168,15 @@ def test_it_closes_the_connection(post: Callable[..., httpx.Response], stream: b
 def test_those_at_once_and_those_who_left_are_counted(
     server: scripted.Server, post: Callable[..., httpx.Response]
 ) -> None:
-    with ThreadPoolExecutor(5) as pool:
-        list(pool.map(post, ["delay=0.3"] * 5))
+    with ThreadPoolExecutor(5) as pool, server.holding():
+        asked = [pool.submit(post) for _ in range(5)]
+        wait_until(lambda: server.in_flight == 5, "all are there", timeout=10)
+        assert server.stats["answered"] == {}
+    assert {each.result().status_code for each in asked} == {200}
     assert (server.stats["peak"], server.stats["in_flight"]) == (5, 0)
 
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"http://{server.address}/delay=60/v1/chat/completions", json=CHAT, timeout=0.2, trust_env=False)
+        httpx.post(f"http://{server.address}/delay=60/v1/chat/completions", json=CHAT, timeout=1, trust_env=False)
     wait_until(lambda: server.in_flight == 0, "the place of who left is free", timeout=5)
     assert server.stats["abandoned"] == 1
 

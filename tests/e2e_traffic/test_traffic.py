@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from e2e import traffic as module
-from e2e.traffic import Rate, Request, table, traffic
+from e2e.traffic import Rate, Request, Traffic, table, traffic
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _TOKENS = 3
@@ -70,12 +70,16 @@ def _streams(*events: object, cut: bool = False) -> Answer:
 
 def _first(answer: Answer, rate: Rate = _RATE) -> Request:
     with _server(answer) as address, traffic(address, "tiny", rate) as seen:
-        deadline = time.monotonic() + 10
-        while not seen.requests:
-            assert time.monotonic() < deadline, "no request came to an end"
-            time.sleep(0.01)
+        _until_one_has_ended(seen)
     assert seen.started == len(seen.requests)
     return seen.requests[0]
+
+
+def _until_one_has_ended(seen: Traffic) -> None:
+    deadline = time.monotonic() + 10
+    while not seen.requests:
+        assert time.monotonic() < deadline, "no request came to an end"
+        time.sleep(0.01)
 
 
 def test_a_whole_stream() -> None:
@@ -138,7 +142,7 @@ def test_a_refused_connection_is_a_failure() -> None:
     with _server(_streams()) as address:
         pass
     with traffic(address, "tiny", _RATE) as seen:
-        time.sleep(0.2)
+        _until_one_has_ended(seen)
     assert {request.fate for request in seen.requests} == {"failed"}
 
 
@@ -162,14 +166,20 @@ def test_a_short_answer_is_counted(body: dict[str, object], fate: str) -> None:
 
 
 def test_requests_begin_at_their_rate_whatever_became_of_those_before() -> None:
+    came, enough = 0, asyncio.Event()
+
     async def answer(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(1)
+        nonlocal came
+        came += 1
+        if came == 10:
+            enough.set()
+        await enough.wait()
         return await _streams(*_WHOLE)(request)
 
+    began = time.monotonic()
     with _server(answer) as address, traffic(address, "tiny", _RATE) as seen:
-        time.sleep(0.6)
-        assert 8 <= seen.started <= 14
-        assert seen.requests == []
+        _until_one_has_ended(seen)
+    assert 10 <= seen.started <= 1 + _RATE.streams * (time.monotonic() - began)
     assert seen.whole() == seen.started
 
 
@@ -193,7 +203,7 @@ def test_nothing_lost_needs_traffic() -> None:
 
 def test_what_is_lost_is_named() -> None:
     with _server(_streams(_CHUNK)) as address, traffic(address, "tiny", _RATE) as seen:
-        time.sleep(0.2)
+        _until_one_has_ended(seen)
     seen.requests.append(Request("stream", "steady", 0, 1, 0.1, "whole"))
     with pytest.raises(AssertionError, match=r"(?s)requests were lost:.*no \[DONE\]"):
         seen.assert_nothing_lost()

@@ -94,7 +94,7 @@ async def test_an_answer_that_breaks_off_is_an_error() -> None:
 async def test_who_gives_up_waiting_closes() -> None:
     async with peer([b"HTTP/1.1"], [HEAD + b"again"]) as found, connections() as ours:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
+            async with asyncio.timeout(0.5):
                 await ours.get("127.0.0.1", found.port, "/")
         assert await ours.get("127.0.0.1", found.port, "/") == (200, b"again")
         assert found.connected == 2, "the late end of the first answer is not taken for the second"

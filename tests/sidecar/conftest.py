@@ -183,7 +183,7 @@ def serve() -> Iterator[Serve]:
 
     for runner in runners:
         asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while len(selector.get_map()) > 1 and time.monotonic() < deadline:  # TLS says goodbye; the loop's own pipe stays
         time.sleep(0.005)
     loop.call_soon_threadsafe(loop.stop)

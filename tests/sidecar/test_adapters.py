@@ -101,7 +101,7 @@ class World:
         return Status("VLLM", None, Health.SERVING, tuple(self.adapters.overlay([BASE]))).ready
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while not condition():
                 self.adapters.tick(Health.SERVING, [BASE])
                 await asyncio.sleep(0.02)

@@ -47,8 +47,9 @@ def over_the_limit_is_429_with_a_time(shop: Shop) -> None:
     passed = [answer for answer in answers if answer.status == 200]
     refused = [answer for answer in answers if answer.status == 429]
     assert len(passed) + len(refused) == len(asks), [str(each) for each in answers if each.status not in (200, 429)]
-    # Two gateways tell each other of their counts: what arrives within that time may pass once more.
-    assert _LIMIT <= len(passed) <= _LIMIT + 5, len(passed)
+    # Two gateways tell each other of their counts: what arrives within that time may pass once more. Each for itself
+    # would let nearly all pass.
+    assert _LIMIT <= len(passed) <= _LIMIT * 3 // 2, len(passed)
     assert all(int(each.headers["retry-after"]) > 0 and each.code == "rate_limit_exceeded" for each in refused)
     assert shop.route.ask("target/cloud").status == 200  # nobody else is held up
 
@@ -138,7 +139,7 @@ def a_client_that_dawdles_is_cut_off(shop: Shop) -> None:
     answer = _raw(shop, head.encode() + b'Content-Length: 99\r\n\r\n{"model":')
     assert answer.startswith(b"HTTP/1.1 408"), answer
     assert b'"error"' in answer
-    assert 9 < time.monotonic() - began < 15
+    assert 9 < time.monotonic() - began < 19
 
 
 def _chat(model: str, text: str) -> bytes:

