@@ -31,7 +31,7 @@ _PROXY_LAG = 2.0
 """Seconds in which every kube-proxy has heard of changed endpoints."""
 _TO_NOTICE = 30.0
 """Seconds at most until Kubernetes takes a silent node for lost: what the controller manager is set to, and a bit."""
-_TO_START = 20.0
+_TO_START = 60.0
 """Seconds at most from a lost pod's removal until its successor serves."""
 _PERIOD = 0.5
 
@@ -85,7 +85,7 @@ def _applied(scenario: Scenario, grace: float, _caches: None) -> Iterator[None]:
         scenario.apply(f"{name}.yaml")
         patch = {"spec": {"placement": {"edge": {"notReadyGrace": f"{grace:.0f}s"}}}}
         scenario.kubectl("patch", "ms", name, "--type=merge", "-p", json.dumps(patch))
-        scenario.until(partial(_serves_at_both, scenario, name), f"{name} serves at both sites", timeout=60)
+        scenario.until(partial(_serves_at_both, scenario, name), f"{name} serves at both sites", timeout=120)
     yield
     scenario.kubectl("delete", "deployment/hub", "--wait=false")  # the sweep knows pods of ModelServers only
 
@@ -137,7 +137,7 @@ def _other(scenario: Scenario, lost: Node) -> str:
 def _answered(scenario: Scenario, flowing: list[Traffic]) -> None:
     """Wait until streams that begin from now on were answered by every server."""
     since = {seen.name: seen.now for seen in flowing}
-    scenario.until(lambda: all(seen.whole(after=since[seen.name]) >= 2 for seen in flowing), "answers", timeout=20)
+    scenario.until(lambda: all(seen.whole(after=since[seen.name]) >= 2 for seen in flowing), "answers", timeout=60)
 
 
 def _serves_at_both(scenario: Scenario, name: str) -> bool:

@@ -66,7 +66,7 @@ def test_a_crowd_gets_replicas(
     assert record.last.wanted == 1
     flowing.phase, flowing.rate = "crowd", CROWD
     came = time.monotonic()
-    scenario.until(lambda: record.last.ready == MOST, f"{MOST} replicas serve", timeout=90)
+    scenario.until(lambda: record.last.ready == MOST, f"{MOST} replicas serve", timeout=180)
     taken = decision(scenario, NAME)
     assert (taken["action"], taken["state"]) == ("scale_out", "Applied"), taken
     assert taken["reason"], taken

@@ -34,6 +34,11 @@ class Office:
         at_desk = [each.in_flight for each in self.desk]
         return at_desk == [_PLACES] * _PODS and sum(at_desk) + self.attic.in_flight > _AT_ONCE - self.threads
 
+    def told(self) -> str:
+        """Where they are instead."""
+        waiting = [[each.waiting(pool) for pool in ("pool_t0", "pool_t1")] for each in self.gateways]
+        return f"At the desk {[each.in_flight for each in self.desk]}, attic {self.attic.in_flight}, waiting {waiting}"
+
 
 @pytest.fixture(scope="module", params=[1, 4], ids=["one thread", "four threads"])
 def office(request: pytest.FixtureRequest, zone: dns.Zone, port: int) -> Iterator[Office]:
@@ -74,7 +79,8 @@ def test_what_finds_no_place_waits_nowhere(office: Office, model: str, by: tuple
                 for each in (*office.desk, office.attic):
                     held.enter_context(each.holding())
                 sent = thread.submit(crowds.at_once, asked, model, _AT_ONCE)
-                wait_until(office.all_are_placed, "the desk is full and all others are in the attic", timeout=20)
+                full = "the desk is full and all others are in the attic"
+                wait_until(office.all_are_placed, full, timeout=20, hint=office.told)
             answers = sent.result()
         assert Counter(answer.status for answer in answers) == {200: _AT_ONCE}
         at_desk = sum(answer.served_by.startswith("desk") for answer in answers)
