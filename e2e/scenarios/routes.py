@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from e2e.chat import QUESTION
 from e2e.scenarios.kube import Manifest, path_of
-from e2e.scenarios.scenario import Scenario
+from e2e.scenarios.scenario import Scenario, accepts
 
 OWNED = "agentfleet.dev/agentroute"
 """Label on every child of an AgentRoute; its value is the AgentRoute's name."""
@@ -147,8 +147,9 @@ async def _send(http: httpx.AsyncClient, ask: Ask) -> Answer:
 
 @contextmanager
 def route(scenario: Scenario, name: str, key: str | None = None) -> Iterator[Route]:
-    """The named AgentRoute, which is ready, for the caller with this API key."""
+    """The named AgentRoute, which is ready, for the caller with this API key; kube-proxy hears of its gateways last."""
     with scenario.kube.cluster.service(scenario.namespace, f"{name}-route", 80) as address:
+        scenario.until(lambda: accepts(address), f"the Service of {name} lets connections through")
         yield Route(address, key)
 
 

@@ -55,7 +55,7 @@ class Scenario:
         Between a pod that is ready and a connection to it stands kube-proxy: it has to hear of the pod first.
         """
         with self.kube.cluster.service(self.namespace, f"{name}-model", 80) as address:
-            self.until(lambda: _accepts(address), f"the Service of {name} lets connections through", timeout)
+            self.until(lambda: accepts(address), f"the Service of {name} lets connections through", timeout)
             yield address
 
     @contextmanager
@@ -129,7 +129,8 @@ class Scenario:
         return "\n".join([*sections, f"--- operator\n{_last(self.operators.log(), 30)}"])
 
 
-def _accepts(address: str) -> bool:
+def accepts(address: str) -> bool:
+    """Whether a connection to ``host:port`` is taken."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=2).close()

@@ -27,8 +27,8 @@ from e2e.traffic import Rate, Traffic, table, traffic
 NAMES = ("till", "desk")
 CACHE = "/var/lib/agentfleet/e2e-edge"
 LOADER_USER = 65532
-_PROXY_LAG = 2.0
-"""Seconds in which every kube-proxy has heard of changed endpoints."""
+_PROXY_LAG = 6.0
+"""Seconds in which every kube-proxy has heard of changed endpoints: it works once a second, on a busy machine later."""
 _TO_NOTICE = 30.0
 """Seconds at most until Kubernetes takes a silent node for lost: what the controller manager is set to, and a bit."""
 _TO_START = 60.0
