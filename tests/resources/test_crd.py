@@ -116,6 +116,7 @@ def test_fields_that_an_engine_or_a_scenario_may_set_have_no_default() -> None:
     defaults = {path: node["default"] for path, node in ALL_NODES if "default" in node}
     born = {f"{kind}.status": {"observedGeneration": -1} for kind in KINDS}
     assert defaults == born | {
+        "Agent.spec.drain.timeout": "120s",
         "ModelServer.spec.drain.timeout": "120s",
         "ModelServer.spec.replicas": 1,
         "ModelServer.spec.vllm.speculative.tokens": 5,

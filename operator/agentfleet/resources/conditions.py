@@ -15,6 +15,8 @@ READY = "Ready"
 RECONCILING = "Reconciling"
 STALLED = "Stalled"
 MODEL_READY = "ModelReady"
+TOOLS_READY = "ToolsReady"
+ALERTING = "Alerting"
 METRICS_AVAILABLE = "MetricsAvailable"
 SCALING_ACTIVE = "ScalingActive"
 CAPACITY_BLOCKED = "CapacityBlocked"
@@ -35,8 +37,8 @@ class Condition(Contract):
 
     type: Annotated[str, Field(max_length=316)]
     """Ready, Reconciling and Stalled; of a ModelServer also ModelReady, Exposed, MetricsAvailable, ScalingActive,
-    CapacityBlocked, ConflictingAutoscaler and ThresholdExceeded; of an AgentRoute Accepted, ResolvedRefs and
-    Programmed."""
+    CapacityBlocked, ConflictingAutoscaler and ThresholdExceeded; of an Agent ModelReady, ToolsReady, Alerting and
+    those of its scaling; of an AgentRoute Accepted, ResolvedRefs and Programmed."""
 
     status: ConditionStatus
     """True, False or Unknown."""
@@ -119,8 +121,8 @@ HINTS: dict[str, str] = {
     "MetricsFound": "",
     "MetricsStarting": "",
     "MetricsPartial": "Nothing is scaled in meanwhile; see the pods that do not answer.",
-    "MetricsStale": "Nothing is scaled in meanwhile; can the operator reach port 9901 of the pods?",
-    "MetricsMissing": "Nothing is scaled in meanwhile; can the operator reach port 9901 of the pods?",
+    "MetricsStale": "Nothing is scaled in meanwhile; can the operator reach port 9901 of the pods (Agent: 8080)?",
+    "MetricsMissing": "Nothing is scaled in meanwhile; can the operator reach port 9901 of the pods (Agent: 8080)?",
     "MetricsRenamed": "Nothing is scaled in meanwhile; this version of the engine is not known to the operator.",
     "ScalingApplied": "",
     "ScalingRecommended": "",
@@ -143,7 +145,7 @@ HINTS: dict[str, str] = {
     "TargetsResolved": "",
     "TargetNotFound": "Create the object, or correct the reference; meanwhile the route goes on without that target.",
     "TargetNotReady": "",
-    "RefNotPermitted": "Let the route's namespace in by allowedNamespaces of the object that it names.",
+    "RefNotPermitted": "Let this object's namespace in by allowedNamespaces of the object that the message names.",
     "KindNotInstalled": "Install the CRD of that kind, or remove the target.",
     "CloudWithoutAuth": "Set spec.auth: without it whoever reaches the route could spend money at the cloud target.",
     "RouteCycle": "Take one of the references out: a request would go round for ever.",
@@ -156,6 +158,19 @@ HINTS: dict[str, str] = {
     "GatewaysUnavailable": "The gateways were fine and are not now; see their status and logs.",
     "GatewayAPIMissing": "Install the Gateway API CRDs, or remove spec.parentRefs.",
     "ParentNotAccepted": "See status.parents: the Gateway's listeners must allow the route's namespace and host names.",
+    # Agents
+    "ReferenceNotFound": "Create the object that the message names, or correct the reference.",
+    "AgentCycle": "Take one of the references out: a question would go round until it is cut.",
+    "PrivacyViolation": "Refer to what stays in the cluster, or relax spec.privacy.",
+    "ModelNotReady": "",
+    "ToolsFound": "",
+    "NoAlert": "",
+    "AlertRaised": "Each pod acts on it as spec.monitoring.alerts says; see its metrics.",
+    "ToolsNotReady": "",
+    "ToolsIncomplete": "Correct what the message names; the agent goes on without it meanwhile.",
+    "NotAnswering": "A pod is ready when its model and its tools answer; see its log, and what GET /readyz says.",
+    "AgentDied": "See the message and `kubectl logs` of the container that it names, with --previous.",
+    "AgentOutOfMemory": "Raise runtime.resources.limits.memory, or lower concurrency.max and session.max.",
     "InternalError": "This is a bug of the operator; see its log, and report it.",
 }
 """Every reason, with what a human can do about it (empty where nothing has to be done)."""

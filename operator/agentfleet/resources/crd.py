@@ -11,6 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from agentfleet.objects import GROUP, VERSION
+from agentfleet.resources.agent import Agent, AgentSpec
+from agentfleet.resources.agent_status import AgentStatus
 from agentfleet.resources.agentroute import AgentRoute, AgentRouteSpec
 from agentfleet.resources.agentroute_status import AgentRouteStatus
 from agentfleet.resources.base import QUANTITY_PATTERN, Contract
@@ -67,6 +69,26 @@ DEFINITIONS = (
             "labelSelectorPath": ".status.selector",
         },
         selectable=(".spec.engine",),
+    ),
+    Definition(
+        kind="Agent",
+        plural="agents",
+        short_names=("ag",),
+        root=Agent,
+        spec=AgentSpec,
+        status=AgentStatus,
+        columns=(
+            _column("Role", ".spec.role"),
+            _column("Model", ".status.model"),
+            _column("Wanted", ".status.replicas", "integer"),
+            _column("Serving", ".status.readyReplicas", "integer"),
+            _column("Privacy", ".status.privacy"),
+            _column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            _column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
+            _column("Age", ".metadata.creationTimestamp", "date"),
+            _column("URL", ".status.url", wide=True),
+            _column("Message", '.status.conditions[?(@.type=="Ready")].message', wide=True),
+        ),
     ),
     Definition(
         kind="AgentRoute",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from agentfleet.resources.base import Contract, DnsLabel, DnsName, LabelValue, Quantity, atomic_list, rules, string_set
+from agentfleet.resources.model import ConfigMapName
 from agentfleet.resources.pods import Resources, Toleration
 
 AnnotationValue = Annotated[str, Field(max_length=1024)]
@@ -38,6 +39,11 @@ class Tls(Contract):
 
     secret_name: DnsName
     """Secret of type kubernetes.io/tls of the same namespace. Gateways take a renewed one up by themselves."""
+
+    ca_bundle: ConfigMapName | None = None
+    """ConfigMap whose key `ca.crt` holds the certificates (PEM) that Agents whose model is this route check it against;
+    with it they speak HTTPS. The certificate is for NAME-route.NAMESPACE.svc and the cluster's domain then. Default:
+    Agents speak plain HTTP."""
 
 
 class GatewayPlacement(Contract):
