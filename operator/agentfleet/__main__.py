@@ -15,6 +15,8 @@ COMMANDS = {
     "crds": ("agentfleet.crds", "print, write or check the CRDs"),
     "sidecar": ("agentfleet.sidecar.main", "run beside an engine: drain, progress, metrics"),
     "decider": ("agentfleet.decider.main", "run beside HAProxy in a gateway: intents, keys, budgets, demand"),
+    "runtime": ("agentfleet.runtime.main", "serve one agent"),
+    "toolhost": ("agentfleet.runtime.tools.python_host", "serve Python functions as tools to the agent beside it"),
     "probe": ("agentfleet.sidecar.prober", "watch an endpoint outside the cluster"),
     "loader": ("agentfleet.sidecar.loader", "download a model into a cache folder"),
     "simulate": ("agentfleet.simulator.main", "replay load against the scaling loop and other autoscalers"),
