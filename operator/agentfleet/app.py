@@ -39,6 +39,7 @@ from agentfleet.objects import KINDS, Key, Kind
 from agentfleet.observe import Observer
 from agentfleet.optional import OptionalWatch
 from agentfleet.reconcile import Reconciler
+from agentfleet.reconcilers.agent import Agents
 from agentfleet.reconcilers.agentroute import AgentRoutes
 from agentfleet.reconcilers.base import KindReconciler, Surroundings
 from agentfleet.reconcilers.modelserver import ModelServers
@@ -48,7 +49,7 @@ from agentfleet.references import References
 from agentfleet.resync import Resync
 from agentfleet.server import Health, LoopLag, Readiness, application, ended, serve, stuck_key
 from agentfleet.settings import Settings
-from agentfleet.sidecars import HttpSidecars, Sidecars
+from agentfleet.sidecars import HttpSidecars
 from agentfleet.workqueue import WorkQueue
 
 logger = logging.getLogger(__name__)
@@ -109,7 +110,7 @@ class Operator:
     """The parts of one replica, and how they stand to each other."""
 
     def __init__(
-        self, settings: Settings, cluster: KubeCluster, sidecars: Sidecars, metrics: Metrics, stop: asyncio.Event
+        self, settings: Settings, cluster: KubeCluster, pods: HttpSidecars, metrics: Metrics, stop: asyncio.Event
     ) -> None:
         self._settings = settings
         self._stop = stop
@@ -136,7 +137,8 @@ class Operator:
         around = Surroundings(cluster, cache, references, settings, metrics, now=lambda: datetime.now(UTC))
         self._public_keys = PublicKeys(cache, self._scraper, self._reconcile_after)
         kinds: dict[str, KindReconciler[Any]] = {
-            "ModelServer": ModelServers(around, sidecars, self._loop),
+            "ModelServer": ModelServers(around, pods, self._loop),
+            "Agent": Agents(around, pods, self._loop),
             "AgentRoute": AgentRoutes(around, render, self._public_keys.wanted, self._public_keys.lacking),
         }
         reconciler = Reconciler(around, kinds)

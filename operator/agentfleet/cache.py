@@ -118,6 +118,12 @@ def _wish(manifest: Manifest) -> Manifest:
     return {**_pick(manifest, "apiVersion", "kind", "spec"), "metadata": _full_metadata(manifest)}
 
 
+def _account(manifest: Manifest) -> Manifest:
+    """Without the Secrets that older clusters note on it."""
+    kept = _pick(manifest, "apiVersion", "kind", "automountServiceAccountToken")
+    return {**kept, "metadata": _full_metadata(manifest)}
+
+
 def _autoscaler(manifest: Manifest) -> Manifest:
     """Only what it scales: its status changes all the time."""
     return {
@@ -129,6 +135,7 @@ def _autoscaler(manifest: Manifest) -> Manifest:
 
 _SLIM: dict[str, Callable[[Manifest], Manifest]] = {
     "NetworkPolicy": _wish,
+    "ServiceAccount": _account,
     "PodDisruptionBudget": _wish,
     "Pod": _pod,
     "Node": _node,

@@ -18,6 +18,11 @@ _QUIETER = {
     # httpx logs every request: a line for each probe in the sidecar, and signed download addresses in the loader
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    "httpx2": logging.WARNING,  # under the clients of models and of MCP servers in an agent's process
+    "httpcore2": logging.WARNING,
+    "agent_framework": logging.WARNING,  # calls of tools, which it takes for successes when a rule refused them
+    "a2a": logging.WARNING,  # whole cards of other agents
+    "uvicorn.error": logging.WARNING,  # says where it listens as if at a terminal
 }
 _CREDENTIAL = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}|\bhf_\w{8,}")
 

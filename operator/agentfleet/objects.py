@@ -20,6 +20,9 @@ MODEL_SERVER_LABEL = "agentfleet.dev/modelserver"
 AGENT_ROUTE_LABEL = "agentfleet.dev/agentroute"
 """Label on every child of an AgentRoute, gateway pods included; its value is the AgentRoute's name."""
 
+AGENT_LABEL = "agentfleet.dev/agent"
+"""Label on every child of an Agent, its pods included; its value is the Agent's name."""
+
 LOADER_LABEL = "agentfleet.dev/loader-for"
 """Label on pods of a ModelServer's Jobs, instead of MODEL_SERVER_LABEL: Services, status.selector and counts must never
 take them for engine pods. Its value is the ModelServer's name."""
@@ -72,6 +75,7 @@ KINDS: dict[str, Kind] = {
         Kind("Job", "batch", "v1", "jobs", managed_only=True),
         Kind("Service", "", "v1", "services", managed_only=True),
         Kind("ConfigMap", "", "v1", "configmaps", managed_only=True),
+        Kind("ServiceAccount", "", "v1", "serviceaccounts", managed_only=True),
         Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies", managed_only=True),
         Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets", managed_only=True),
         Kind("HTTPRoute", "gateway.networking.k8s.io", "v1", "httproutes", managed_only=True, optional=True),
@@ -87,10 +91,15 @@ KINDS: dict[str, Kind] = {
 }
 """Everything that is watched or made, by kind. The first are what users write; the rest is what reconcile looks at."""
 
-PARENTS = ("ModelServer", "AgentRoute")
+PARENTS = ("ModelServer", "Agent", "AgentRoute")
 """The kinds that reconcile works on."""
 
-PARENT_LABELS = {MODEL_SERVER_LABEL: "ModelServer", LOADER_LABEL: "ModelServer", AGENT_ROUTE_LABEL: "AgentRoute"}
+PARENT_LABELS = {
+    MODEL_SERVER_LABEL: "ModelServer",
+    LOADER_LABEL: "ModelServer",
+    AGENT_LABEL: "Agent",
+    AGENT_ROUTE_LABEL: "AgentRoute",
+}
 """Label on children → the kind of the parent that it names."""
 
 
@@ -112,11 +121,18 @@ def key_of(manifest: Manifest) -> Key:
     return Key(manifest["kind"], metadata.get("namespace", ""), metadata["name"])
 
 
+DEMAND_LABELS = {"ModelServer": "model_server", "Agent": "agent"}
+"""Kind whose demand gateways count → the label that names the object (monitor/demand.py)."""
+
 AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 """Kinds that write the replicas of others."""
 
 _OUR_WORKLOAD = re.compile(r"(.+?)(-model)?-[0-9a-f]{8}")
 """Names of workloads of a ModelServer, as far as they tell its name (manifests/names.py)."""
+
+
+_AGENT_WORKLOAD = "-agent"
+"""The same of Agents (manifests/agent_names.py)."""
 
 
 def parent_of(manifest: Manifest) -> Key | None:
@@ -135,10 +151,12 @@ def parent_of(manifest: Manifest) -> Key | None:
 
 
 def _scaled_by(autoscaler: Manifest, namespace: str) -> Key | None:
-    """The ModelServer that an autoscaler's target is or seems to belong to; reconcile looks whether it really does."""
+    """The ModelServer or Agent whose replicas an autoscaler seems to write; reconcile looks whether it really does."""
     target = autoscaler.get("spec", {}).get("scaleTargetRef", {})
     name = target.get("name", "")
     if target.get("kind") in PARENTS:
         return Key(target["kind"], namespace, name) if target.get("apiVersion", "").startswith(GROUP + "/") else None
-    workload = _OUR_WORKLOAD.fullmatch(name)
-    return Key("ModelServer", namespace, workload.group(1)) if workload else None
+    if workload := _OUR_WORKLOAD.fullmatch(name):
+        return Key("ModelServer", namespace, workload.group(1))
+    agent = name.removesuffix(_AGENT_WORKLOAD)
+    return Key("Agent", namespace, agent) if agent not in ("", name) else None

@@ -116,6 +116,28 @@ class Settings(BaseModel):
     haproxy_image: str = "docker.io/library/haproxy:3.4"
     """HAProxy's image, 3.2 or newer, for the gateways of AgentRoutes that name none."""
 
+    runtime_image: str = "agentfleet/runtime:latest"
+    """Image of the pods of Agents that name none, and of the containers of their Python tools."""
+
+    runtime_image_pull_policy: str = "IfNotPresent"
+    """Pull policy of that image."""
+
+    agents_per_node: int = Field(default=0, ge=0, le=1000)
+    """Most pods of Agents of one namespace on one node; 0 is no limit. With a limit a changed Agent is replaced instead
+    of surged, since the node may have no place for both."""
+
+    agents_direct_callers: bool = True
+    """Pods of Agents have the tokens of callers judged by the API server (TokenReview). Off where nobody grants them
+    that: then only gateways are believed."""
+
+    agents_api_server_cidrs: Networks = ()
+    """Addresses of the API server as pods reach it, for the NetworkPolicies of Agents. Empty opens its ports to any
+    address, but for Agents in privacy mode Offline, who then judge no tokens."""
+
+    agents_dns_cidrs: Networks = ()
+    """Addresses of DNS servers that are no pods, for Agents in privacy mode Offline: these reach port 53 of the
+    cluster's pods, of the usual cache on the node and of these addresses alone."""
+
     cluster_domain: str = "cluster.local"
     """DNS domain of the cluster, for status.url."""
 

@@ -11,6 +11,7 @@ from agentfleet.errors import AgentfleetError
 from agentfleet.objects import Key, Manifest, key_of
 from agentfleet.planning.announcements import event_of, events
 from agentfleet.planning.interim import Status
+from agentfleet.resources.agent_status import AgentStatus
 from agentfleet.resources.agentroute_status import AgentRouteStatus
 from agentfleet.resources.modelserver_status import ModelServerStatus
 
@@ -75,16 +76,25 @@ def model_server_decisions(status: ModelServerStatus) -> dict[str, Any]:
     data.get("plan", {}).pop("explanation", None)
     for name in ("capacity", "gpu", "report"):
         data.pop(name, None)
-    scaling = data.get("scaling", {})
-    scaling.pop("suggestedMinReplicas", None)
-    if scaling.get("decision", {}).get("state") == "Holding":
-        del scaling["decision"]
-    return data
+    return _without_holding(data)
+
+
+def agent_decisions(status: AgentStatus) -> dict[str, Any]:
+    """The same of an Agent."""
+    return _without_holding(_without_messages(status.dump(), "conditions"))
 
 
 def agent_route_decisions(status: AgentRouteStatus) -> dict[str, Any]:
     """The same of an AgentRoute."""
     return _without_messages(status.dump(), "conditions", "targets", "parents")
+
+
+def _without_holding(data: dict[str, Any]) -> dict[str, Any]:
+    scaling = data.get("scaling", {})
+    scaling.pop("suggestedMinReplicas", None)
+    if scaling.get("decision", {}).get("state") == "Holding":
+        del scaling["decision"]
+    return data
 
 
 def _without_messages(data: dict[str, Any], *lists: str) -> dict[str, Any]:

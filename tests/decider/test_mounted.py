@@ -126,6 +126,9 @@ def test_prepare_writes_every_map_also_empty_ones(paths: Paths, caplog: pytest.L
     assert paths.credentials_map.read_text() == ""
     assert paths.budgets_map.read_text() == "route spent\n"
     assert paths.identity_map.read_text() == "key AGtleQo=\n"
+    paths.identity.with_name(f"{paths.identity.name}.previous").write_bytes(b"old")
+    prepare(paths, {})
+    assert paths.identity_map.read_text() == "key AGtleQo=\nprevious b2xk\n"
     password = paths.decider_map.read_text()
     assert len(password) == len("decider") + 66
     prepare(paths, {})

@@ -83,7 +83,7 @@ async def test_a_gateway_counts_refuses_and_is_known_after_its_restart(paths: Pa
     config = DeciderConfig(
         intents=INTENTS,
         budgets=(Budget("Key", "tokens", "100", "Day", "Reject"),),
-        demand=(DemandSource("t2", "team-a", "qwen"),),
+        demand=(DemandSource("t2", "team-a", "qwen"), DemandSource("t1", "team-a", "helper", "Agent")),
         peers=peers,
     )
     paths.policy.write_text(policy.to_json())
@@ -105,6 +105,7 @@ async def test_a_gateway_counts_refuses_and_is_known_after_its_restart(paths: Pa
                 seen = await text_of(f"{first}/metrics")
                 assert 'agentfleet_demand_requests_total{model_server="qwen",namespace="team-a"} 0.0' in seen
                 assert 'agentfleet_demand_waiting{model_server="qwen",namespace="team-a"} 0.0' in seen
+                assert 'agentfleet_demand_waiting{agent="helper",namespace="team-a"} 0.0' in seen
                 assert 'agentfleet_route_target_ready{target="small"} 1.0' in seen
                 async with session.post(f"http://127.0.0.1:{port}/decide", data=body_of("refund!")) as answer:
                     assert answer.headers["x-intent"] == "refunds"

@@ -258,7 +258,7 @@ async def test_demand_counts_what_waits_and_goes_on_over_a_restart_of_haproxy(pa
             async with client(base) as ask:
                 assert await ask("key-a") == 200
                 found = counts(meter, await meter.read(), sources)
-    assert [(count.model_server, count.requests, count.waiting) for count in found] == [("qwen", 7, 0), ("idle", 0, 0)]
+    assert [(count.name, count.requests, count.waiting) for count in found] == [("qwen", 7, 0), ("idle", 0, 0)]
 
 
 @pytest.mark.parametrize("make", [

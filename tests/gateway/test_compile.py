@@ -81,6 +81,14 @@ def _section(asked: AgentRoute, found: Resolution, name: str) -> str:
     return text.split(f"backend {name}\n", 1)[1].split("\nbackend ", 1)[0]
 
 
+def test_an_agent_that_takes_fewer_at_once_gets_fewer() -> None:
+    held = Held().agent("helper", {"modelServerRef": {"name": "phi"}}, concurrency={"max": 4})
+    (target,) = policy(HELPER, held=held).targets
+    assert target.capacity == 4
+    (target,) = policy(HELPER | {"maxConcurrent": 3}, held=held).targets
+    assert target.capacity == 3, "what the route says wins"
+
+
 def test_everything_that_is_said_is_in_the_policy() -> None:
     made = policy(
         to("phi", tier="Capable", capabilities=["Tools"], weight=0, maxConcurrent=4, primary=True, tasks=["code"]),
@@ -295,6 +303,7 @@ def test_the_decider_gets_texts_costs_and_models() -> None:
     asked = route(
         to("phi", cost={"inputPerMillion": "2.5"}),
         cloud(),
+        HELPER,
         auth=AUTH,
         classify={
             "intents": [{"name": "code", "keywords": ["bug"]}],
@@ -307,7 +316,10 @@ def test_the_decider_gets_texts_costs_and_models() -> None:
     assert made.intent_model is not None
     assert (made.intent_model.url, made.intent_model.model) == ("http://small-model.demo.svc.cluster.local/v1", "small")
     assert [(cost.target, cost.input_per_million) for cost in made.costs] == [("t0", "2.5")]
-    assert [(each.target, each.model_server) for each in made.demand] == [("t0", "phi")]
+    assert [(each.target, each.kind, each.name) for each in made.demand] == [
+        ("t0", "ModelServer", "phi"),
+        ("t2", "Agent", "helper"),
+    ], "what is outside is nobody's to scale"
     assert made.peers == PEERS
 
 

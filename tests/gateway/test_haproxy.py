@@ -112,6 +112,19 @@ def test_haproxy_34_takes_it(name: str, folder: Path) -> None:
     check(render(*_ROUTES[name]()), folder, "3.4")
 
 
+def test_pods_with_a_certificate_show_that_of_their_service(folder: Path) -> None:
+    """Also to those who were held until there was a pod."""
+    helper = routes.target(0, "helper", kind="Agent", side_effects=True, scales_to_zero=True)
+    encrypted = routes.backend(helper, tls=True, port=8443, service="helper-agent.team.svc", service_port=443)
+    policy = routes.policy(helper)
+    files = render(policy, routes.layout(policy, backends=(encrypted,)))
+    check(files, folder)
+    checked = "ssl verify required verifyhost helper-agent.team.svc sni str(helper-agent.team.svc) ca-file @system-ca"
+    lines = files["haproxy.cfg"].splitlines()
+    assert [line for line in lines if line.strip().startswith("default-server check") and line.endswith(checked)]
+    assert [line for line in lines if "server gate helper-agent.team.svc:443" in line and line.endswith(checked)]
+
+
 def test_equal_routes_are_equal_bytes() -> None:
     assert render(*_fleet()) == render(*_fleet())
 

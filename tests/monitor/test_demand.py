@@ -16,7 +16,8 @@ OTHER = Key("ModelServer", "team-a", "other")
 
 
 def page(requests: float, waiting: float = 0, in_flight: float | None = None, key: Key = CHAT) -> str:
-    labels = f'{{namespace="{key.namespace}",model_server="{key.name}"}}'
+    label = {"ModelServer": "model_server", "Agent": "agent"}[key.kind]
+    labels = f'{{namespace="{key.namespace}",{label}="{key.name}"}}'
     text = f"agentfleet_demand_requests_total{labels} {requests}\nagentfleet_demand_waiting{labels} {waiting}\n"
     return text + (f"agentfleet_demand_in_flight{labels} {in_flight}\n" if in_flight is not None else "")
 
@@ -53,6 +54,16 @@ def test_requests_for_a_server_that_was_not_named_before_are_all_new() -> None:
     found.take("a", page(1000))
     found.take("a", page(1000) + page(3, key=OTHER))
     assert (arrived(found), arrived(found, OTHER)) == (0, 3)
+
+
+def test_an_agent_and_a_server_of_one_name_are_two() -> None:
+    agent, found = Key("Agent", CHAT.namespace, CHAT.name), demand(a="team-a")
+    found.take("a", page(10) + page(5, key=agent))
+    found.take("a", page(11) + page(7, 3, key=agent))
+    assert (arrived(found), arrived(found, agent)) == (1, 2)
+    sample, _ = found.sample(agent, 0.0)
+    assert sample is not None
+    assert sample.waiting == 3
 
 
 def test_a_gateway_that_was_silent_for_a_while_has_counted_on() -> None:
@@ -113,7 +124,7 @@ def test_a_gateway_speaks_for_its_own_namespace() -> None:
 
 def test_a_gateway_of_a_namespace_that_is_let_in_speaks_for_what_it_names() -> None:
     found = Demand()
-    sources, let_in = {"own": "team-a", "guest": "team-b"}, {("team-a", "chat"): frozenset({"team-b"})}
+    sources, let_in = {"own": "team-a", "guest": "team-b"}, {CHAT: frozenset({"team-b"})}
     found.set_sources(sources, let_in)
     assert found.addresses([CHAT]) == ["own", "guest"]
     assert found.addresses([OTHER]) == ["own"]

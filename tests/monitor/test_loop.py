@@ -17,7 +17,9 @@ from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.scaling_metrics import ScalingCollector
 from agentfleet.monitor.scrape import Look, Target
 from agentfleet.objects import MANAGED_BY, MODEL_SERVER_LABEL, Key, Manifest
+from agentfleet.planning.agent_scaling import agent_goal, subject
 from agentfleet.planning.scaling_types import Standing
+from tests.agents import agent
 from tests.builders import server
 from tests.scripted import Script, Scripted
 
@@ -154,7 +156,7 @@ async def test_gateways_of_namespaces_that_are_let_in_are_told_from_others(bench
         status = {"phase": "Running", "podIP": f"10.0.0.{number}"}
         bench.put({"kind": "Pod", "metadata": metadata, "spec": {}, "status": status})
     await bench.tick()
-    assert bench.guests == {("demo", "phi"): frozenset({"staff"})}
+    assert bench.guests == {Key("ModelServer", "demo", "phi"): frozenset({"staff"})}
 
 
 async def test_reconcile_is_woken_for_news_and_only_once(bench: Bench) -> None:
@@ -414,6 +416,22 @@ async def test_metrics_are_of_what_is_known(bench: Bench) -> None:
     assert f"agentfleet_scaling_capacity_requests_per_second{labels}" not in page
     bench.loop.forget(key)
     assert "phi" not in bench.metrics.exposition().decode()
+
+
+async def test_an_agent_may_be_called_as_a_server_is(bench: Bench) -> None:
+    bench.metrics.registry.register(ScalingCollector(bench.loop))
+    server, key, asked = bench.stands(), Key("Agent", "demo", "phi"), agent("phi", scaling={"maxReplicas": 3})
+    standing = Standing("uid-agent", subject(asked), "Apply", 2, "1", agent_goal(asked))
+    bench.loop.stands(key, standing)
+    await bench.tick()
+    [targets] = bench.targets
+    assert [(target.key, target.engine) for target in targets] == [(server, "LlamaCpp"), (key, "Agent")]
+    page = bench.metrics.exposition().decode()
+    labels = '{name="phi",namespace="demo"}'
+    assert f"agentfleet_scaling_desired_replicas{labels} 1.0" in page
+    assert f"agentfleet_agent_scaling_desired_replicas{labels} 2.0" in page
+    assert bench.loop.observations.history.replicas(server) is not None
+    assert bench.loop.observations.history.replicas(key) is None, "reports and thresholds are those of ModelServers"
 
 
 async def test_a_bug_in_reading_gpus_leaves_them_unknown(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

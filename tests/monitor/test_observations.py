@@ -222,6 +222,11 @@ def test_metrics_are_of_what_there_is() -> None:
     problems = [line for line in _page(collector) if "agentroute_problem" in line]
     labels = 'condition="ResolvedRefs",name="front",namespace="team",reason="TargetNotFound"'
     assert problems == [f"agentfleet_agentroute_problem{{{labels}}} 1.0"]
+    alerting = ("True", "AlertRaised")
+    cache.observe(_server("desk", 10, Ready=("True", "Serving"), Alerting=alerting) | {"kind": "Agent"})
+    problems = [line for line in _page(collector) if "agentfleet_agent_problem" in line]
+    labels = 'condition="Alerting",name="desk",namespace="team",reason="AlertRaised"'
+    assert problems == [f"agentfleet_agent_problem{{{labels}}} 1.0"]
     assert "agentfleet_fleet_healthy_percent 50.0" in _page(collector)
     exceeded = 'agentfleet_threshold_exceeded{name="llama",namespace="team",severity="warning",type="latency"} 1.0'
     assert exceeded in page

@@ -79,6 +79,13 @@ def test_one_that_is_not_ready_stays_in_the_policy() -> None:
     assert found.usable is not None
 
 
+def test_an_agent_that_does_not_speak_what_routes_speak_is_no_target_yet() -> None:
+    mute = Held().agent("helper", {"modelServerRef": {"name": "phi"}}, protocols={"openai": False})
+    found = one({"name": "helper", "agentRef": {"name": "helper"}}, mute)
+    assert (found.reason, found.ready, found.usable) == ("NotReady", False, None)
+    assert "protocols.openai is false" in found.message
+
+
 def test_agents_are_not_installed_or_found() -> None:
     target = {"name": "helper", "agentRef": {"name": "helper"}}
     assert resolved(route(target), Held(), served=()).targets["helper"].reason == "KindNotInstalled"

@@ -28,6 +28,12 @@
   "HAPROXY_IMAGE" .Values.gateway.haproxyImage
   "SIDECAR_IMAGE" (default (include "agentfleet.image" .) .Values.engines.sidecarImage)
   "SIDECAR_IMAGE_PULL_POLICY" (default .Values.image.pullPolicy .Values.engines.sidecarImagePullPolicy)
+  "RUNTIME_IMAGE" (default (include "agentfleet.runtimeImage" .) .Values.agents.runtimeImage)
+  "RUNTIME_IMAGE_PULL_POLICY" (default .Values.image.pullPolicy .Values.agents.runtimeImagePullPolicy)
+  "AGENTS_PER_NODE" .Values.agents.maxPerNode
+  "AGENTS_DIRECT_CALLERS" .Values.agents.directCallers
+  "AGENTS_API_SERVER_CIDRS" (join "," .Values.agents.apiServerCIDRs)
+  "AGENTS_DNS_CIDRS" (join "," .Values.agents.dnsCIDRs)
   "HOST_PATH_ROOT" .Values.policy.hostPathRoot
   "ALLOWED_SERVICE_ACCOUNTS" (join "," .Values.policy.allowedServiceAccounts)
   "NETWORK_POLICIES" .Values.policy.networkPolicies

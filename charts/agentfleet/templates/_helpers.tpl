@@ -49,7 +49,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{/* The subject of every binding. */}}
+{{/* The runtime's image comes from the same build as the operator's, so it has the same tag. */}}
+{{- define "agentfleet.runtimeImage" -}}
+{{- printf "agentfleet/runtime:%s" (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+
+{{/* The subject of every binding of the operator's. */}}
 {{- define "agentfleet.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "agentfleet.serviceAccountName" . }}

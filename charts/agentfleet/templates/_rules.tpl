@@ -1,6 +1,6 @@
 {{/*
 What the operator does in a namespace that it serves: exactly the verbs that it uses. Secrets are mounted by pods, and
-never read here; one is made in each namespace with gateways, the key that they sign callers' identities with.
+never read here; one is made in each namespace with gateways or agents, the key that callers' identities are signed with.
 `create` stands beside `patch` because server-side apply creates what is not there yet.
 */}}
 {{- define "agentfleet.rules" -}}
@@ -8,7 +8,7 @@ never read here; one is made in each namespace with gateways, the key that they 
   resources: [modelservers, agentroutes, agents]
   verbs: [get, list, watch]
 - apiGroups: [agentfleet.dev]
-  resources: [modelservers/status, agentroutes/status]
+  resources: [modelservers/status, agentroutes/status, agents/status]
   verbs: [patch]
 - apiGroups: [apps]
   resources: [deployments, daemonsets, statefulsets]
@@ -26,7 +26,7 @@ never read here; one is made in each namespace with gateways, the key that they 
   resources: [jobs]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [services, configmaps, persistentvolumeclaims]
+  resources: [services, configmaps, persistentvolumeclaims, serviceaccounts] # an account for each Agent, bound to nothing
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]

@@ -114,6 +114,10 @@ class CapacityModel:
 
     def capacity(self, goal: Goal, *, by_requests: bool) -> Capacity | None:
         """None where nothing can be said yet."""
+        if goal.concurrency is not None:
+            # Said by the spec: nothing has to be learnt, and one more than that waits for nobody.
+            said = goal.concurrency
+            return Capacity(said, said, hard=False, usable=True, known=True, seconds=None)
         return self._by_steps(goal) if by_requests else self._knee.capacity(goal, self._max_running, _TPOT_SHARE)
 
     def _by_steps(self, goal: Goal) -> Capacity | None:
@@ -151,7 +155,9 @@ class CapacityModel:
         )
 
     def learnt(self, goal: Goal, *, by_requests: bool, now: float) -> Learnt | None:
-        """What survives a restart."""
+        """What survives a restart; None where the spec says it."""
+        if goal.concurrency is not None:
+            return None
         capacity = self.capacity(goal, by_requests=by_requests)
         samples = self.steps.samples if by_requests else self._knee.samples
         restored = self._restored

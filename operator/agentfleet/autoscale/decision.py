@@ -53,6 +53,8 @@ class Goal:
     pause_out: bool = False
     pause_in: bool = False
     max_tensor: int = 4
+    concurrency: float | None = None
+    """Requests at once that one replica shall have, where the spec says so; None: it is learnt what one can carry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,10 @@ class EngineSample:
     """Speed of one answer at the last active probe, where the engine counts nothing (Ollama)."""
     probe_seconds: float | None = None
     """How long that answer took."""
+    asked: float | None = None
+    """Counter: requests that it was asked, where nothing is reckoned from them but that somebody asks."""
+    alerts: tuple[str, ...] = ()
+    """What it says itself is out of bounds now."""
     missing: tuple[str, ...] = ()
     """Metrics that this engine used to have, under any of their names, and that its page lacks."""
 

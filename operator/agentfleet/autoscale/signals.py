@@ -35,7 +35,9 @@ _NUMBERS = (
 )  # fmt: skip
 _numbers = attrgetter(*_NUMBERS)
 
-CRASHES = frozenset({"EngineDied", "OutOfMemory", "CrashLoop", "CrashLoopBackOff", "Error"})
+CRASHES = frozenset(
+    {"EngineDied", "OutOfMemory", "AgentDied", "AgentOutOfMemory", "CrashLoop", "CrashLoopBackOff", "Error"}
+)
 """Problems of one replica; all others mean that further ones would not start either."""
 
 
@@ -86,13 +88,15 @@ class View:
 class Signals:
     """The memory between two ticks."""
 
-    __slots__ = ("_counts_completed", "_counts_waiting", "_gateway", "_looks", "last_activity", "view")
+    __slots__ = ("_counts_completed", "_counts_waiting", "_gateway", "_looks", "_was_asked", "last_activity", "view")
 
     def __init__(self, *, counts_requests: bool = False) -> None:
         self._looks: dict[str, Look] = {}
         self._gateway: DemandSample | None = None
         self._counts_completed = counts_requests
         self._counts_waiting = False
+        self._was_asked = False
+        """Whether a replica has counted requests since the look before, whichever way they came."""
         self.last_activity: float | None = None
         """When somebody was last known to ask, or could have asked unseen."""
         self.view: View | None = None
@@ -144,6 +148,7 @@ class Signals:
     def _look(self, tick: Tick) -> tuple[Interval, ...]:
         """Take in the samples, and say what the replicas did."""
         done: list[Interval] = []
+        self._was_asked = False
         for replica in tick.replicas:
             sample = tick.engines.get(replica.name)
             look = self._looks.get(replica.name)
@@ -159,6 +164,7 @@ class Signals:
             if look is None:
                 self._looks[replica.name] = Look(sample, tick.now)
                 continue
+            self._was_asked = self._was_asked or sample.asked != look.sample.asked
             now = interval(look.sample, sample)
             look.note_progress(sample)
             look.sample = sample
@@ -220,9 +226,8 @@ class Signals:
         if not known and tick.demand_sources and self.last_activity is not None:
             return  # The counter will tell, once it is seen again.
         view = self.view
-        busy = (
-            gateway_rate is None or gateway_rate > 0 or view is None or bool(view.held or view.running or view.waiting)
-        )
+        busy = gateway_rate is None or gateway_rate > 0 or self._was_asked
+        busy = busy or view is None or bool(view.held or view.running or view.waiting)
         if self.last_activity is None or busy or not known:
             self.last_activity = tick.now
 

@@ -57,6 +57,13 @@ class Api:
                 return items
             query["continue"] = following
 
+    async def text(self, path: str, **query: str) -> str:
+        """What is no JSON, such as a container's log."""
+        status, data = await self._send("GET", path, None, query=query, content_type=_JSON, accept="*/*")
+        if status >= 400:
+            _content(status, data)
+        return data.decode(errors="replace")
+
     async def merge(self, path: str, body: Manifest) -> Manifest:
         """Change an object by a merge patch."""
         return await self._call("PATCH", path, body, query=_MANAGER, content_type=_MERGE)
@@ -79,22 +86,33 @@ class Api:
         query: dict[str, str],
         content_type: str = _JSON,
     ) -> Manifest:
+        return _content(*await self._send(method, path, body, query=query, content_type=content_type))
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Manifest | None,
+        *,
+        query: dict[str, str],
+        content_type: str,
+        accept: str = _JSON,
+    ) -> tuple[int, bytes]:
         prepared = await self._client.param_serialize(
             method,
             path,
             query_params=list(query.items()),
-            header_params={"Accept": _JSON, "Content-Type": content_type},
+            header_params={"Accept": accept, "Content-Type": content_type},
             body=body,
             auth_settings=["BearerToken"],
         )
         try:
             response = await self._client.call_api(*prepared, _request_timeout=_TIMEOUT)
-            data = await response.read()
+            return response.status, await response.read()
         except TimeoutError as error:
             raise Unreachable(f"{self.server} does not answer; check --context and --kubeconfig") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"cannot reach {self.server}: {error}; check --context and --kubeconfig") from error
-        return _content(response.status, data)
 
 
 @asynccontextmanager

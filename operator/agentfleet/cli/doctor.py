@@ -4,7 +4,7 @@ from argparse import Namespace
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from agentfleet.cli import fleet, operators, routes_checks
+from agentfleet.cli import agents_checks, fleet, operators, routes_checks
 from agentfleet.cli.api import Api, Refused
 from agentfleet.cli.output import answer
 from agentfleet.cli.status import health_of
@@ -19,8 +19,11 @@ _LEASE_AGE = 30.0
 _RIGHTS = (
     ("list", GROUP, "modelservers", "", "status and recommendations"),
     ("list", GROUP, "agentroutes", "", "status and explain route"),
+    ("list", GROUP, "agents", "", "status, chat and audit"),
     ("patch", GROUP, "modelservers", "", "approve"),
-    ("create", "", "pods", "portforward", "bench without --url"),
+    ("create", "", "pods", "portforward", "chat, and bench without --url"),
+    ("create", "", "serviceaccounts", "token", "chat without --route"),
+    ("get", "", "pods", "log", "audit"),
 )
 """Verb, group, resource, sub-resource, and the commands that need it, in the user's namespace."""
 
@@ -38,12 +41,13 @@ class Check:
 async def run(arguments: Namespace, api: Api) -> int:
     """Exit code 1 where a check failed; warnings do not count."""
     namespace = arguments.namespace or api.namespace
-    checks = await _api_server(api)  # what cannot be reached at all is one error, not six
+    checks = await _api_server(api)  # what cannot be reached at all is one error, not seven
     for name, look in (
         ("CRDs", _crds(api)),
         ("operator", _operator(api, arguments.operator_namespace)),
         ("ModelServers", _servers(api, namespace)),
         ("AgentRoutes", _routes(api, namespace)),
+        ("Agents", _agents(api, namespace, arguments)),
         ("rights", _rights(api, namespace, arguments.operator_namespace)),
     ):
         try:
@@ -115,6 +119,10 @@ async def _servers(api: Api, namespace: str) -> list[Check]:
 
 async def _routes(api: Api, namespace: str) -> list[Check]:
     return [Check(*finding) for finding in await routes_checks.findings(api, namespace)]
+
+
+async def _agents(api: Api, namespace: str, arguments: Namespace) -> list[Check]:
+    return [Check(*finding) for finding in await agents_checks.findings(api, namespace, arguments)]
 
 
 async def _rights(api: Api, namespace: str, operator_namespace: str) -> list[Check]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from agentfleet.cli.api import Api, Refused
+from agentfleet.cli.pods import is_ready
 from agentfleet.cli.table import moment
 from agentfleet.errors import AgentfleetError
 from agentfleet.objects import Manifest
@@ -76,9 +77,3 @@ def _hint(status: int) -> str:
     if status == 403:
         return "; ask for a RoleBinding to ClusterRole agentfleet-samples in the operator's namespace"
     return "; it has just started to lead, try again" if status == 503 else ""
-
-
-def is_ready(pod: Manifest) -> bool:
-    """Whether the pod's condition Ready is true."""
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from agentfleet.cli.api import Api
-from agentfleet.cli.operators import is_ready
+from agentfleet.cli.pods import is_ready, state_of
 from agentfleet.cli.routes import Route, routes
 from agentfleet.objects import AGENT_ROUTE_LABEL, Manifest
 
@@ -15,7 +14,7 @@ Finding = tuple[str, str, str]
 _CONTAINER = "haproxy"
 _OLDEST = (3, 2)
 _VERSION = re.compile(r":v?(\d+)\.(\d+)[^/]*$")
-_PULL_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+_IMAGE_HINT = "check spec.gateway.image and that nodes can pull it"
 _UNUSABLE = ("NotFound", "NotPermitted", "KindNotInstalled", "CloudWithoutAuth")
 _TOLD_BY_TARGETS = ("ResolvedRefs",)
 """Conditions that say of all targets what is told here of each."""
@@ -50,7 +49,7 @@ def _wrong(route: Route, pods: Sequence[Manifest]) -> Iterator[str]:
         yield f"{route.ready_gateways} of {route.gateways} gateways are ready"
     for pod in pods:
         if not is_ready(pod):
-            yield f"gateway {pod['metadata']['name']} is not ready: {_state(pod)}"
+            yield f"gateway {pod['metadata']['name']} is not ready: {state_of(pod, _IMAGE_HINT)}"
     for image in sorted({image for pod in pods if (image := _image(pod))}):
         version = _VERSION.search(image)
         if version and (int(version[1]), int(version[2])) < _OLDEST:
@@ -60,22 +59,6 @@ def _wrong(route: Route, pods: Sequence[Manifest]) -> Iterator[str]:
 async def _pods(api: Api, route: Route) -> list[Manifest]:
     selector = f"{AGENT_ROUTE_LABEL}={route.name}"
     return await api.list(f"/api/v1/namespaces/{route.namespace}/pods", labelSelector=selector)
-
-
-def _state(pod: Manifest) -> str:
-    """Why a pod is not ready, as far as its status says."""
-    status = pod.get("status") or {}
-    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        waiting: dict[str, Any] | None = (container.get("state") or {}).get("waiting")
-        if waiting and waiting.get("reason") in _PULL_REASONS:
-            return f"{waiting['reason']} of {container['image']}: check spec.gateway.image and that nodes can pull it"
-        if waiting and waiting.get("reason") not in (None, "PodInitializing"):
-            text = f"container {container['name']}: {waiting['reason']}"
-            return f"{text}; see its log" if waiting["reason"] == "CrashLoopBackOff" else text
-    for condition in status.get("conditions") or ():
-        if condition["type"] == "PodScheduled" and condition["status"] != "True":
-            return str(condition.get("message") or "it is not scheduled yet")
-    return f"phase {status.get('phase', 'Unknown')}"
 
 
 def _image(pod: Manifest) -> str | None:

@@ -1,22 +1,26 @@
-"""`status`: how much of the fleet is healthy, and a line for each ModelServer and each AgentRoute."""
+"""`status`: how much of the fleet is healthy, and a line for each ModelServer, AgentRoute and Agent."""
 
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import asdict, dataclass
 from math import floor
-from typing import Any
+from typing import Any, TypeVar
 
 from agentfleet.cli import fleet
+from agentfleet.cli.agents import Agent, agents
 from agentfleet.cli.api import Api, Refused
 from agentfleet.cli.output import answer, remark
 from agentfleet.cli.routes import Route, routes
-from agentfleet.cli.seen import Trouble
+from agentfleet.cli.seen import Seen, Trouble
 from agentfleet.cli.server import OPEN_STATES, Server, change_text
 from agentfleet.cli.table import NOTHING, number, table
 
 _DEGRADED = 3
 _HEADERS = ("NAME", "MODE", "READY", "DESIRED", "RECOMMENDED", "CAPACITY", "DEMAND", "CONDITIONS")
 _ROUTE_HEADERS = ("NAME", "GATEWAYS", "TARGETS", "URL", "CONDITIONS")
+_AGENT_HEADERS = ("NAME", "READY", "MODEL", "TOOLS", "URL", "CONDITIONS")
+
+_Object = TypeVar("_Object", bound=Seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +45,19 @@ async def run(arguments: Namespace, api: Api) -> int:
     everywhere = arguments.all_namespaces
     namespace = None if everywhere else arguments.namespace or api.namespace
     found = await fleet.servers(api, namespace)
-    found_routes = await _routes(api, namespace)
-    health, route_health = health_of(found), health_of(found_routes)
-    text = "\n\n".join(
-        [
-            _text(found, health, namespace),
-            *([_routes_text(found_routes, route_health, namespace)] if found_routes else []),
-        ]
-    )
-    answer(arguments.output, text, _data(found, health) | _routes_data(found_routes, route_health))
+    found_routes = await _seen("AgentRoutes", routes(api, namespace))
+    found_agents = await _seen("Agents", agents(api, namespace))
+    health, route_health, agent_health = health_of(found), health_of(found_routes), health_of(found_agents)
+    texts = [_text(found, health, namespace)]
+    if found_routes:
+        texts.append(_routes_text(found_routes, route_health, namespace))
+    if found_agents:
+        texts.append(_agents_text(found_agents, agent_health, namespace))
+    data = _data(found, health) | _routes_data(found_routes, route_health) | _agents_data(found_agents, agent_health)
+    answer(arguments.output, "\n\n".join(texts), data)
     degraded = [
         f"{each.total - each.healthy} of {each.total} {kind}"
-        for kind, each in (("ModelServers", health), ("AgentRoutes", route_health))
+        for kind, each in (("ModelServers", health), ("AgentRoutes", route_health), ("Agents", agent_health))
         if each.overall == "degraded"
     ]
     if not degraded:
@@ -61,18 +66,18 @@ async def run(arguments: Namespace, api: Api) -> int:
     return _DEGRADED if arguments.check else 0
 
 
-async def _routes(api: Api, namespace: str | None) -> list[Route]:
-    """The routes; users who may see ModelServers only shall see these."""
+async def _seen(kinds: str, listing: Awaitable[list[_Object]]) -> list[_Object]:
+    """The objects; users who may see ModelServers only shall see these."""
     try:
-        return await routes(api, namespace)
+        return await listing
     except Refused as error:
         if error.status != 403:
             raise
-        remark(f"warning: AgentRoutes are not shown: {error}")
+        remark(f"warning: {kinds} are not shown: {error}")
         return []
 
 
-def health_of(objects: Sequence[Server] | Sequence[Route]) -> Health:
+def health_of(objects: Sequence[Seen]) -> Health:
     """Of all of a kind."""
     return Health(sum(each.is_healthy for each in objects), len(objects))
 
@@ -131,6 +136,24 @@ def _route_row(route: Route) -> tuple[str, ...]:
     )
 
 
+def _agents_text(found: Sequence[Agent], health: Health, namespace: str | None) -> str:
+    summary = f"Agents: {health.overall}, {health.healthy} of {health.total} Agents healthy ({health.percent:g} %)"
+    headers = _AGENT_HEADERS if namespace else ("NAMESPACE", *_AGENT_HEADERS)
+    rows = [_agent_row(agent) if namespace else (agent.namespace, *_agent_row(agent)) for agent in found]
+    return f"{summary}\n\n{table(headers, rows)}"
+
+
+def _agent_row(agent: Agent) -> tuple[str, ...]:
+    return (
+        agent.name,
+        NOTHING if agent.replicas is None else f"{agent.ready}/{agent.replicas}",
+        agent.model or NOTHING,
+        NOTHING if agent.tools is None else str(len(agent.tools)),
+        agent.url or NOTHING,
+        _conditions(agent.troubles),
+    )
+
+
 def recommended(server: Server) -> str:
     """What the operator would do and has not done yet."""
     decision = server.decision
@@ -185,5 +208,27 @@ def _routes_data(found: Sequence[Route], health: Health) -> dict[str, Any]:
                 "troubles": [asdict(trouble) for trouble in route.troubles],
             }
             for route in found
+        ],
+    }
+
+
+def _agents_data(found: Sequence[Agent], health: Health) -> dict[str, Any]:
+    return {
+        "agentHealth": {"overall": health.overall, "healthy": health.healthy, "total": health.total},
+        "agents": [
+            {
+                "namespace": agent.namespace,
+                "name": agent.name,
+                "healthy": agent.is_healthy,
+                "replicas": agent.replicas,
+                "readyReplicas": agent.ready,
+                "model": agent.model,
+                "privacy": agent.mode,
+                "tools": agent.tools,
+                "url": agent.url,
+                "a2aUrl": agent.status.get("a2aUrl"),
+                "troubles": [asdict(trouble) for trouble in agent.troubles],
+            }
+            for agent in found
         ],
     }

@@ -1,4 +1,4 @@
-"""Demand of ModelServers, as this gateway counts it, for the operator's scaling loop.
+"""Demand of ModelServers and Agents, as this gateway counts it, for the operator's scaling loop.
 
 Requests are counted where they wait for pods: in the gateway that holds the target's queue. One that is passed on to
 the owner of an exact limit is counted there.
@@ -16,10 +16,11 @@ from agentfleet.gateway.decider_config import DemandSource
 
 @dataclass(frozen=True)
 class Count:
-    """Demand of one ModelServer."""
+    """Demand of one ModelServer or Agent."""
 
+    kind: str
     namespace: str
-    model_server: str
+    name: str
     requests: int
     """Never smaller than before, also when HAProxy was restarted."""
     waiting: int
@@ -62,10 +63,10 @@ class Meter:
 
 
 def counts(meter: Meter, loads: Mapping[str, TargetLoad], sources: Sequence[DemandSource]) -> list[Count]:
-    """One count for each ModelServer, at zero too; several targets may stand for one."""
-    found: dict[tuple[str, str], Count] = {}
+    """One count for each object, at zero too; several targets may stand for one."""
+    found: dict[tuple[str, str, str], Count] = {}
     for source in sources:
-        key = (source.namespace, source.model_server)
+        key = (source.kind, source.namespace, source.name)
         before, load = found.get(key, Count(*key, 0, 0, 0)), loads[source.target]
         found[key] = Count(
             *key,

@@ -21,6 +21,7 @@ from agentfleet.decider.rotation import Rotation
 from agentfleet.decider.stats import TargetLoad
 from agentfleet.gateway.decider_config import DemandSource
 from agentfleet.gateway.types import Policy
+from agentfleet.objects import DEMAND_LABELS
 
 DEMAND = "agentfleet_demand_"
 ROUTE = "agentfleet_route_"
@@ -85,17 +86,17 @@ class Families(Collector):
 
 
 def _demand(parts: Parts, loads: Mapping[str, TargetLoad]) -> Iterator[Metric]:
-    """A series for each ModelServer from the start, at zero too: the operator knows by it who stands before whom."""
+    """A series for each ModelServer and Agent from the start, at zero too: by it the operator knows who stands before
+    whom."""
     found = counts(parts.meter, loads, parts.sources)
-    labels = ("namespace", "model_server")
-    requests = CounterMetricFamily(DEMAND + "requests", "Requests that came for a ModelServer.", labels=labels)
-    waiting = GaugeMetricFamily(DEMAND + "waiting", "Requests held for want of room or of pods.", labels=labels)
-    in_flight = GaugeMetricFamily(DEMAND + "in_flight", "Requests passed on and not answered yet.", labels=labels)
+    requests = Metric(DEMAND + "requests", "Requests that came for a ModelServer or an Agent.", "counter")
+    waiting = Metric(DEMAND + "waiting", "Requests held for want of room or of pods.", "gauge")
+    in_flight = Metric(DEMAND + "in_flight", "Requests passed on and not answered yet.", "gauge")
     for count in found:
-        server = [count.namespace, count.model_server]
-        requests.add_metric(server, count.requests)
-        waiting.add_metric(server, count.waiting)
-        in_flight.add_metric(server, count.in_flight)
+        labels = {"namespace": count.namespace, DEMAND_LABELS[count.kind]: count.name}
+        requests.add_sample(f"{requests.name}_total", labels, count.requests)
+        waiting.add_sample(waiting.name, labels, count.waiting)
+        in_flight.add_sample(in_flight.name, labels, count.in_flight)
     return iter((requests, waiting, in_flight))
 
 

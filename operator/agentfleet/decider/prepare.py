@@ -53,7 +53,8 @@ def maps(paths: Paths, found: mounted.Mounted) -> dict[Path, dict[str, str]]:
 
 
 def _identity(paths: Paths) -> dict[str, str]:
-    """The key that identities are signed with, as HAProxy can load it: any bytes, so in base64."""
-    if not paths.identity.is_file():
-        return {}
-    return {"key": base64.b64encode(paths.identity.read_bytes()).decode("ascii")}
+    """The key that identities are signed with, as HAProxy can load it: any bytes, so in base64. While it is replaced,
+    another one lies beside it, which holds and signs nothing."""
+    files = {"key": paths.identity, "previous": paths.identity.with_name(f"{paths.identity.name}.previous")}
+    contents = {name: file.read_bytes() for name, file in files.items() if file.is_file()}
+    return {name: base64.b64encode(content).decode("ascii") for name, content in contents.items() if content}

@@ -75,9 +75,10 @@ def denied_from(route: AgentRoute) -> Sensitivity | None:
     return min(named, key=SENSITIVITIES.index, default=None)
 
 
-def capacity(target: spec_targets.Target) -> int | None:
+def capacity(target: spec_targets.Target, found: Resolved) -> int | None:
     """Requests at once for each pod; None is no limit."""
-    return target.max_concurrent or (AGENT_CONCURRENCY if target.agent_ref else None)
+    told = found.endpoint.concurrency if found.endpoint else None
+    return target.max_concurrent or told or (AGENT_CONCURRENCY if target.agent_ref else None)
 
 
 def milliseconds(duration: str | None, default: int) -> int:
@@ -115,7 +116,7 @@ def _targets(route: AgentRoute, resolution: Resolution) -> Iterator[Target]:
             region=said.region,
             capabilities=said.capabilities,
             weight=1 if said.weight is None else said.weight,
-            capacity=capacity(said),
+            capacity=capacity(said, found),
             primary=bool(said.primary),
             tasks=said.tasks,
             side_effects=found.kind == "Agent",

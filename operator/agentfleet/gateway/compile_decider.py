@@ -37,9 +37,9 @@ def decider_config(route: AgentRoute, resolution: Resolution, peers: tuple[Peer,
             if said.cost
         ),
         demand=tuple(
-            DemandSource(ident, found.namespace, found.object)
+            DemandSource(ident, found.namespace, found.object, found.kind)
             for ident, _, found in targets
-            if found.kind == "ModelServer" and found.endpoint and found.endpoint.service
+            if found.object and found.endpoint and found.endpoint.service
         ),
         peers=peers,
     )

@@ -115,8 +115,9 @@ def _backend(
         host=endpoint.host,
         port=endpoint.port,
         service=endpoint.service,
+        service_port=443 if endpoint.tls else 80,
         slots=endpoint.slots,
-        capacity=capacity(said),
+        capacity=capacity(said, found),
         path=endpoint.path,
         tls=endpoint.tls,
         ca_file=f"{CREDENTIALS_FOLDER}/{ident}/ca.crt" if credentials.ca_config_map else None,
@@ -138,7 +139,7 @@ def _owner(
 
     Sites count for themselves: they have to go on when they are cut off.
     """
-    if len(peers) < 2 or is_per_site(route) or found.kind == "External" or capacity(said) is None:
+    if len(peers) < 2 or is_per_site(route) or found.kind == "External" or capacity(said, found) is None:
         return None
     outside = found.endpoint is not None and found.endpoint.service is None
     return None if outside else int(ident[1:]) % len(peers)

@@ -37,12 +37,13 @@ class ModelEndpoint:
 
 @dataclass(frozen=True)
 class DemandSource:
-    """The ModelServer behind a target: its demand is counted for the scaling loop."""
+    """The ModelServer or Agent behind a target: its demand is counted for the scaling loop."""
 
     target: str
     """Id of the target: t0, t1, …"""
     namespace: str
-    model_server: str
+    name: str
+    kind: str = "ModelServer"
 
 
 @dataclass(frozen=True)

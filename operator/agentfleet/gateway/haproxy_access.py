@@ -98,13 +98,17 @@ def _refuse(message: str, code: str, condition: str) -> list[str]:
 
 def _signed() -> list[str]:
     """An agent that calls shows who asked it, and how private that is, signed with the key of the namespace."""
-    bad = "signed !{ var(txn.given),secure_memcmp(txn.mac) }"
+    bad = "signed !{ var(txn.given),secure_memcmp(txn.mac) } !{ var(txn.given),secure_memcmp(txn.former_mac) }"
+    former = "signed { var(txn.former_key) -m found }"
     claims = "var(txn.claims),json_query"
     return [
         f"http-request set-var(txn.claims) req.fhdr({IDENTITY}),field(1,.) if signed",
         f"http-request set-var(txn.given) req.fhdr({IDENTITY}),field(2,.) if signed",
         f"http-request set-var(txn.identity_key) str(key),map_str({IDENTITY_MAP}) if signed",
         "http-request set-var(txn.mac) var(txn.claims),hmac(sha256,txn.identity_key),hex,lower if signed",
+        # While the key is replaced, agents may still sign with the former one, or with the next.
+        f"http-request set-var(txn.former_key) str(previous),map_str({IDENTITY_MAP}) if signed",
+        f"http-request set-var(txn.former_mac) var(txn.claims),hmac(sha256,txn.former_key),hex,lower if {former}",
         answer(401, "The signature of x-agentfleet-identity is wrong.", "invalid_identity", bad),
         "http-request set-var(txn.claims) var(txn.claims),ub64dec if signed",
         f"http-request set-var(txn.left) {claims}('$.exp','int'),sub(txn.now) if signed",

@@ -185,8 +185,9 @@ def _tls(backend: Backend) -> str:
     if not backend.tls:
         return ""
     authority = backend.ca_file or "@system-ca"
-    # Of an address HAProxy can check the certificate's authority, but not whom it is for.
-    name = "" if _is_address(backend.host) else f" verifyhost {backend.host} sni str({backend.host})"
+    # Of an address HAProxy checks the certificate's authority, not whom it is for. Pods show that of their Service.
+    host = backend.service or backend.host
+    name = "" if _is_address(host) else f" verifyhost {host} sni str({host})"
     return f" ssl verify required{name} ca-file {authority}"
 
 
@@ -200,7 +201,7 @@ def _hold(policy: Policy, target: Target, backend: Backend) -> list[str]:
         *_sent(target, backend, is_external=False),
         *_answered(backend, is_external=False),
         f"server gate {backend.service}:{backend.service_port} maxconn {target.capacity or RAMP}"
-        " init-addr none resolvers cluster resolve-prefer ipv4",
+        f" init-addr none resolvers cluster resolve-prefer ipv4{_tls(backend)}",
     ]
     late = [f"bind abns@gate_{target.id}", f"default_backend hold_{target.id}"]
     return [*section(f"frontend gate_{target.id}", late), *section(f"backend hold_{target.id}", lines)]

@@ -42,8 +42,8 @@ _TWICE = ("--", "&&", "~~", "||")
 """Python warns of these in a class: they may become operators."""
 
 
-def check(pattern: str, max_length: int = MAX_LENGTH) -> None:
-    """Raises ValueError that says where, what is not allowed and what to write instead."""
+def check(pattern: str, max_length: int = MAX_LENGTH) -> Node:
+    """Its syntax tree. Raises ValueError that says where, what is not allowed and what to write instead."""
     if not 0 < len(pattern) <= max_length:
         raise ValueError(f"pattern of {len(pattern)} characters: 1 to {max_length} are allowed")
     try:
@@ -54,6 +54,7 @@ def check(pattern: str, max_length: int = MAX_LENGTH) -> None:
         raise ValueError(f"pattern {pattern!r}{place}: {error.message}") from None
     if node.nullable:
         raise ValueError(f"pattern {pattern!r} matches an empty text too, so every request: make one part of it needed")
+    return node
 
 
 def parsed(pattern: str) -> Node:

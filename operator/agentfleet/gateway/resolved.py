@@ -45,6 +45,8 @@ class Endpoint:
     service: str | None = None
     """DNS name of its Service; None for external ones."""
     slots: int = 16
+    concurrency: int | None = None
+    """Requests at once that each of its pods says it takes; None where it says nothing."""
     path: str = ""
     """What stands in place of /v1 at an external endpoint; "" is /v1 itself."""
     tls: bool = False

@@ -1,6 +1,6 @@
 """Node affinity: the user's own, narrowed to the wanted sites and GPU products. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agentfleet.manifests.merge import shape_problems
@@ -26,11 +26,16 @@ def node_affinity(server: ModelServer, site_label: str) -> dict[str, Any]:
     """
     spec = server.spec
     affinity: dict[str, Any] = dict(spec.placement.affinity or {}) if spec.placement else {}
-    must = []
+    must: list[dict[str, Any]] = []
     if spec.gpu and spec.gpu.products:
         must.append({"key": GPU_PRODUCT_LABEL, "operator": "In", "values": sorted(spec.gpu.products)})
     if spec.placement and spec.placement.sites:
         must.append({"key": site_label, "operator": "In", "values": sorted(spec.placement.sites)})
+    return narrowed(affinity, must)
+
+
+def narrowed(affinity: dict[str, Any], must: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """`affinity` with what else labels of nodes must be."""
     if not must:
         return affinity
     node = dict(affinity.get("nodeAffinity") or {})

@@ -40,6 +40,9 @@ CLOSED = (
 DNS: Rule = {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]}
 """To any address: a cluster's DNS may be pods, a Service, or a cache on the node at a link-local address."""
 
+NODE_DNS_CACHE = "169.254.20.10/32"
+"""Where NodeLocal DNSCache listens, unless it was told otherwise."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Destination:
@@ -57,6 +60,19 @@ def source_rules(server: ModelServer, settings: Settings) -> list[Rule]:
     found = _destinations(server)
     places = [Destination("", HTTPS), *found] if found else []
     return _rules(places, server.namespace, settings.cluster_domain, CLOSED)
+
+
+def cluster_dns(cidrs: Iterable[str]) -> Rule:
+    """To DNS servers in the cluster and at `cidrs`, for pods that may speak to nobody outside: behind port 53 of any
+    address could stand anything."""
+    blocks = [{"ipBlock": {"cidr": cidr}} for cidr in (NODE_DNS_CACHE, *sorted(cidrs))]
+    return DNS | {"to": [{"namespaceSelector": {}}, *blocks]}
+
+
+def everywhere(*ports: int) -> Rule:
+    """To any address but those that nobody has business with."""
+    peers = _blocks("", [network(text) for text in CLOSED])
+    return {"ports": [{"port": port, "protocol": "TCP"} for port in ports], "to": peers}
 
 
 def url_rules(namespace: str, url: str, settings: Settings) -> list[Rule]:

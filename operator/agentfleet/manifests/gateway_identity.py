@@ -2,8 +2,8 @@
 
 It is made once and never read or changed by the operator; agents of the namespace check identities by it. Those of
 other namespaces have another key, so nothing that is signed with this one is sent there: the operator could copy no key
-without a right to read Secrets. It has no owner, since it outlives every route. To change the key: delete the Secret,
-restart the operator, then the gateways.
+without a right to read Secrets. It has no owner, since it outlives every route. Beside `key`, which signs, there may be
+`key.previous`, which is believed as well: docs/agents-security.md says how the key is replaced by it.
 """
 
 from base64 import b64encode

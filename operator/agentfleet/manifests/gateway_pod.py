@@ -67,7 +67,7 @@ def gateway_template(
         "initContainers": [_prepare(member, volumes, settings), _decider(member, volumes, settings)],
         "securityContext": POD_SECURITY,
         "terminationGracePeriodSeconds": layout.grace_s + longest_request_s(route) + _SLACK_SECONDS,
-        "volumes": [{"name": volume.name, **volume.source} for volume in volumes],
+        "volumes": [volume.volume() for volume in volumes],
         **gateway_placement(route, member, settings.site_label),
     }
     labels = route_labels(route) | {

@@ -22,8 +22,9 @@ from agentfleet.gateway.layout import (
     TLS_FOLDER,
 )
 from agentfleet.gateway.resolved import Resolution
-from agentfleet.manifests.gateway_identity import IDENTITY_KEY, IDENTITY_SECRET
+from agentfleet.manifests.gateway_identity import IDENTITY_SECRET
 from agentfleet.manifests.gateway_names import budgets_name
+from agentfleet.manifests.mounts import Mounted
 from agentfleet.resources.agentroute import AgentRoute
 
 _BUDGETS, _IDENTITY = PurePosixPath(BUDGETS_FILE), PurePosixPath(IDENTITY_FILE)
@@ -31,20 +32,11 @@ _RUN_SIZE = "16Mi"
 
 
 @dataclass(frozen=True)
-class Volume:
-    """One volume, its folder, and the containers that mount it."""
+class Volume(Mounted):
+    """With the containers that mount it."""
 
-    name: str
-    folder: str
-    source: dict[str, Any]
     haproxy: bool = False
     decider: bool = False
-    read_only: bool = True
-
-    def mount(self) -> dict[str, Any]:
-        """As an entry of volumeMounts."""
-        mount: dict[str, Any] = {"mountPath": self.folder, "name": self.name}
-        return mount | {"readOnly": True} if self.read_only else mount
 
 
 def gateway_volumes(route: AgentRoute, resolution: Resolution, config: str) -> list[Volume]:
@@ -58,8 +50,8 @@ def _always(config: str) -> Iterator[Volume]:
     # In memory: hashes of keys and credentials are not for the node's disk.
     run = {"emptyDir": {"medium": "Memory", "sizeLimit": _RUN_SIZE}}
     yield Volume("run", RUN_FOLDER, run, haproxy=True, decider=True, read_only=False)
-    key = _secret(IDENTITY_SECRET, {IDENTITY_KEY: _IDENTITY.name})
-    yield Volume("identity", str(_IDENTITY.parent), key, decider=True)
+    # All keys of it: while one is replaced, the other lies beside it.
+    yield Volume("identity", str(_IDENTITY.parent), {"secret": {"secretName": IDENTITY_SECRET}}, decider=True)
 
 
 def _of_callers(route: AgentRoute) -> Iterator[Volume]:

@@ -68,12 +68,17 @@ def _tolerations(server: ModelServer, placement: Placement, gpu_resource: str | 
     tolerations = [toleration.dump() for toleration in placement.tolerations]
     if gpu_resource:
         tolerations.append({"key": gpu_resource, "operator": "Exists", "effect": "NoSchedule"})
-    grace = placement.edge.not_ready_grace if placement.edge else None
     # A DaemonSet's controller lets its pods tolerate a lost node for ever, which is what PerNode promises.
-    if grace is None or placement_mode(server) == "PerNode":
-        return tolerations
+    return tolerations if placement_mode(server) == "PerNode" else tolerations + lost_node_tolerations(placement)
+
+
+def lost_node_tolerations(placement: Placement) -> list[dict[str, Any]]:
+    """How long pods stay where they are while their node cannot be reached."""
+    grace = placement.edge.not_ready_grace if placement.edge else None
+    if grace is None:
+        return []
     seconds = math.ceil(parse_duration(grace))
-    return tolerations + [
+    return [
         {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
         for key in _LOST_NODE_TAINTS
     ]

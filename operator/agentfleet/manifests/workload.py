@@ -72,14 +72,14 @@ def _launch(server: ModelServer, settings: Settings) -> Launch:
     return launch
 
 
-def _wish(over: PodTemplate) -> dict[str, Any]:
-    # Nulls inside are kept: they take something away.
+def wish(over: PodTemplate) -> dict[str, Any]:
+    """A podTemplate as plain data. Nulls inside are kept: they take something away."""
     return {name: value for name, value in over.model_dump(by_alias=True).items() if value is not None}
 
 
 def _check_shapes(server: ModelServer) -> None:
     """Free-form fields are kept by the API server as they are, so this is the first look that anybody takes at them."""
-    problems = list(shape_problems(_wish(server.spec.pod_template))) if server.spec.pod_template else []
+    problems = list(shape_problems(wish(server.spec.pod_template))) if server.spec.pod_template else []
     if server.spec.placement and server.spec.placement.affinity:
         problems += affinity_problems(dict(server.spec.placement.affinity))
     if problems:
@@ -90,7 +90,7 @@ def _merged(server: ModelServer, template: dict[str, Any]) -> dict[str, Any]:
     over = server.spec.pod_template
     if over is None:
         return template
-    merged: dict[str, Any] = overlay(template, _wish(over))
+    merged: dict[str, Any] = overlay(template, wish(over))
     # What Services, drains and this operator rely on is put back.
     merged["metadata"]["labels"] |= template["metadata"]["labels"] | child_labels(server)
     built = {item["name"]: item for item in (*template["spec"]["initContainers"], *template["spec"]["containers"])}

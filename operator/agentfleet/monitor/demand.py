@@ -2,16 +2,17 @@
 
 A gateway is any pod with the labels `app.kubernetes.io/managed-by: agentfleet` and `agentfleet.dev/demand-source:
 "PORT"` that the operator can reach on that port (a NetworkPolicy of its own has to let it in). There, /metrics shows in
-Prometheus' text format, for each ModelServer that it stands before, from its start and also while nobody asks:
+Prometheus' text format, for each ModelServer (label model_server) and each Agent (label agent) that it stands before,
+from its start and also while nobody asks:
 
     agentfleet_demand_requests_total{namespace="team-a",model_server="chat"} 512    counter: requests that came
     agentfleet_demand_waiting{namespace="team-a",model_server="chat"} 3             gauge: held back for want of room
     agentfleet_demand_in_flight{namespace="team-a",model_server="chat"} 17          gauge: passed on; may be left out
 
-A ModelServer that no gateway names has no gateway: its requests come another way, and that is not the same as none.
-What a gateway says about ModelServers of other namespaces than its own counts where their allowedNamespaces let its
-namespace in, and nowhere else. A gateway that has never answered may stand before every ModelServer of its namespace;
-until it answers, nothing there is scaled in.
+What no gateway names has no gateway: its requests come another way, and that is not the same as none. What a gateway
+says about objects of other namespaces than its own counts where their allowedNamespaces let its namespace in, and
+nowhere else. A gateway that has never answered may stand before everything in its namespace; until it answers, nothing
+there is scaled in.
 """
 
 import math
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 
 from agentfleet.autoscale.samples import DemandSample
 from agentfleet.monitor.exposition import label_of, scan
-from agentfleet.objects import DEMAND_SOURCE_LABEL, Key, Manifest
+from agentfleet.objects import DEMAND_LABELS, DEMAND_SOURCE_LABEL, Key, Manifest
 from agentfleet.resources.modelserver import AllowedNamespaces
 
 _REQUESTS = "agentfleet_demand_requests_total"
@@ -28,17 +29,14 @@ _WAITING = "agentfleet_demand_waiting"
 _IN_FLIGHT = "agentfleet_demand_in_flight"
 _NAMES = (_REQUESTS, _WAITING, _IN_FLIGHT)
 
-Server = tuple[str, str]
-"""Namespace and name of a ModelServer."""
-
-Guests = Mapping[Server, frozenset[str]]
-"""ModelServer → namespaces other than its own whose gateways may speak for it."""
+Guests = Mapping[Key, frozenset[str]]
+"""ModelServer or Agent → namespaces other than its own whose gateways may speak for it."""
 
 Labels = Callable[[str], Mapping[str, str]]
 """Namespace → its labels; empty where they are not known."""
 
 _MOST_SERVERS = 1000
-"""ModelServers that one gateway may name: whoever can start pods must not fill the operator's memory."""
+"""Objects that one gateway may name: whoever can start pods must not fill the operator's memory."""
 
 
 def sources_of(pods: Iterable[Manifest]) -> dict[str, str]:
@@ -56,7 +54,7 @@ def sources_of(pods: Iterable[Manifest]) -> dict[str, str]:
 
 
 def guests(allowed: AllowedNamespaces | None, namespaces: Iterable[str], labels: Labels) -> frozenset[str]:
-    """Those of `namespaces` whose gateways may speak for a ModelServer with spec.allowedNamespaces `allowed`."""
+    """Those of `namespaces` whose gateways may speak for an object with spec.allowedNamespaces `allowed`."""
     if allowed is None or allowed.from_ == "Same":
         return frozenset()
     wanted = allowed.selector.match_labels.items() if allowed.selector else ()
@@ -77,15 +75,15 @@ class _Source:
     """One gateway."""
 
     namespace: str
-    counts: Mapping[Server, _Counts | None] | None = None
-    """ModelServer → what its last answer said, None where that was no number. None until it has answered once."""
-    last: dict[Server, float] = field(default_factory=dict)
-    """ModelServer → the last count of its requests that was a number."""
+    counts: Mapping[Key, _Counts | None] | None = None
+    """Object → what its last answer said, None where that was no number. None until it has answered once."""
+    last: dict[Key, float] = field(default_factory=dict)
+    """Object → the last count of its requests that was a number."""
     answered: bool = False
     """It answered when it was last asked."""
 
-    def take(self, page: str) -> dict[Server, float]:
-        """An answer. Returns how many requests came since the one before, by ModelServer.
+    def take(self, page: str) -> dict[Key, float]:
+        """An answer. Returns how many requests came since the one before, by object.
 
         What it had counted before its first answer is history. A server that it names only now had nothing till then,
         and a smaller count than before began anew.
@@ -109,7 +107,7 @@ class Demand:
     def __init__(self) -> None:
         self._sources: dict[str, _Source] = {}
         self._guests: Guests = {}
-        self._arrived: dict[Server, float] = {}
+        self._arrived: dict[Key, float] = {}
 
     def set_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
         """The gateways that there are, host:port → namespace; and of which other namespaces they may speak for whom."""
@@ -124,7 +122,7 @@ class Demand:
 
     def addresses(self, servers: Iterable[Key]) -> list[str]:
         """The gateways that may speak for any of these."""
-        wanted = {key.namespace for key in servers}.union(*(self._guests.get(_server(key), ()) for key in servers))
+        wanted = {key.namespace for key in servers}.union(*(self._guests.get(key, ()) for key in servers))
         return [address for address, source in self._sources.items() if source.namespace in wanted]
 
     def take(self, address: str, page: str | None) -> None:
@@ -137,26 +135,26 @@ class Demand:
             if self._may(source, server):
                 self._arrived[server] = self._arrived.get(server, 0.0) + count
 
-    def _may(self, source: _Source, server: Server) -> bool:
-        return source.namespace == server[0] or source.namespace in self._guests.get(server, ())
+    def _may(self, source: _Source, server: Key) -> bool:
+        return source.namespace == server.namespace or source.namespace in self._guests.get(server, ())
 
     def sample(self, key: Key, at: float) -> tuple[DemandSample | None, int]:
-        """What gateways know of one server, None where none of them answered; and how many there are."""
-        sources, found, server = 0, [], _server(key)
+        """What gateways know of one object, None where none of them answered; and how many there are."""
+        sources, found = 0, []
         for source in self._sources.values():
-            is_named = source.counts is not None and server in source.counts
+            is_named = source.counts is not None and key in source.counts
             may_stand_before_it = source.counts is None and source.namespace == key.namespace
-            if not may_stand_before_it and not (is_named and self._may(source, server)):
+            if not may_stand_before_it and not (is_named and self._may(source, key)):
                 continue
             sources += 1
-            if source.answered and source.counts and (counts := source.counts[server]) is not None:
+            if source.answered and source.counts and (counts := source.counts[key]) is not None:
                 found.append(counts)
         if not found:
             return None, sources
         in_flight = [counts.in_flight for counts in found if counts.in_flight is not None]
         sample = DemandSample(
             at=at,
-            arrived=self._arrived.get(server, 0.0),
+            arrived=self._arrived.get(key, 0.0),
             waiting=sum(counts.waiting for counts in found),
             sources=sources,
             answered=len(found),
@@ -165,15 +163,11 @@ class Demand:
         return sample, sources
 
 
-def _server(key: Key) -> Server:
-    return key.namespace, key.name
-
-
-def _parse(page: str) -> dict[Server, _Counts | None]:
+def _parse(page: str) -> dict[Key, _Counts | None]:
     """What a page says."""
     samples = scan(page, _NAMES)
     requests, waiting, in_flight = (_by_server(samples.get(name, ())) for name in _NAMES)
-    counts: dict[Server, _Counts | None] = {}
+    counts: dict[Key, _Counts | None] = {}
     for server, arrived in requests.items():
         held, running = waiting.get(server, math.nan), in_flight.get(server, math.nan)
         sound = math.isfinite(arrived) and math.isfinite(held)
@@ -183,11 +177,14 @@ def _parse(page: str) -> dict[Server, _Counts | None]:
     return counts
 
 
-def _by_server(samples: Iterable[tuple[str, float]]) -> dict[Server, float]:
+def _by_server(samples: Iterable[tuple[str, float]]) -> dict[Key, float]:
     """Sums over whatever other labels there are; NaN where one of them is no number."""
-    sums: dict[Server, float] = {}
+    sums: dict[Key, float] = {}
     for text, value in samples:
-        namespace, name = label_of(text, "namespace"), label_of(text, "model_server")
-        if namespace and name:
-            sums[namespace, name] = sums.get((namespace, name), 0.0) + (value if value >= 0 else math.nan)
+        namespace = label_of(text, "namespace")
+        for kind, label in DEMAND_LABELS.items():
+            name = label_of(text, label)
+            if namespace and name:
+                key = Key(kind, namespace, name)
+                sums[key] = sums.get(key, 0.0) + (value if value >= 0 else math.nan)
     return sums

@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import Any
 
 from agentfleet.autoscale.samples import EngineSample, Histogram
+from agentfleet.manifests.agent_names import AGENT_PORT
+from agentfleet.manifests.pod import SIDECAR_PORT
 from agentfleet.monitor.exposition import Samples, label_of, labels_of
 
 Values = dict[str, float | None]
@@ -79,13 +81,19 @@ class Engine:
     """Metrics whose labels `finish` looks at."""
     finish: Callable[[Values, Samples, float | None, float], None] | None = None
     """What takes more than a table: changes the values in place. The last arguments are max_running and the time."""
+    alert: str | None = None
+    """Gauge that is 1 while something is out of bounds by the engine's own account; its label `metric` says what."""
+    port: int = SIDECAR_PORT
+    path: str = "/engine?names={names}"
+    """Where its page is: at the sidecar, which sends only the lines that are asked for, or at the engine itself."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Everything that `read` looks for."""
         plain = [metric.name for number in self.numbers.values() for metric in number.metrics]
         parts = [name + part for names in self.histograms.values() for name in names for part in ("_bucket", "_sum")]
-        return tuple(dict.fromkeys((*plain, *parts, *self.infos, _AGE)))
+        alerts = (self.alert,) if self.alert else ()
+        return tuple(dict.fromkeys((*plain, *parts, *self.infos, *alerts, _AGE)))
 
     def read(self, samples: Samples, at: float, max_running: float | None) -> EngineSample:
         """What one replica's page says, which came `at`. `max_running` is from the spec, for engines do not tell it."""
@@ -101,7 +109,14 @@ class Engine:
             if fields[name] is None:
                 missing.append(names[0])
         age = _PAGE_AGE.read(samples) or 0.0
-        return EngineSample(at=at - age, max_running=max_running, missing=tuple(missing), **fields)
+        alerts = _alerts(samples.get(self.alert or "", ()))
+        return EngineSample(at=at - age, max_running=max_running, missing=tuple(missing), alerts=alerts, **fields)
+
+
+def _alerts(samples: Sequence[tuple[str, float]]) -> tuple[str, ...]:
+    """What is out of bounds now, by its label `metric`."""
+    found = {label_of(labels, "metric") or "" for labels, value in samples if value > 0}
+    return tuple(sorted(name[:_LONGEST_ALERT] for name in found if name))[:_MOST_ALERTS]
 
 
 def _histogram(names: tuple[str, ...], samples: Samples) -> Histogram | None:
@@ -131,6 +146,10 @@ def _assembled(buckets: Sequence[tuple[str, float]], sums: Sequence[tuple[str, f
     if bounds[-1] != math.inf or not math.isfinite(ordered[-1] + total):
         return None
     return Histogram(_shared(tuple(bounds)), tuple(ordered), total)
+
+
+_LONGEST_ALERT, _MOST_ALERTS = 32, 8
+"""A page may be of an image of the user's own."""
 
 
 @lru_cache(maxsize=64)
@@ -258,5 +277,21 @@ OLLAMA = Engine(
     finish=_finish_ollama,
 )
 
-ENGINES: Mapping[str, Engine] = {"VLLM": VLLM, "LlamaCpp": LLAMA_CPP, "Ollama": OLLAMA}
-"""Engines that can be looked at, by spec.engine. The others run outside the cluster's pods."""
+AGENT = Engine(
+    numbers={
+        "running": _number("agentfleet_agent_in_flight"),
+        "waiting": _number("agentfleet_agent_waiting"),
+        # It has no labels, so it is there before the first run; a run takes as long as it takes, and counts at its end.
+        "asked": _number("agentfleet_agent_queue_seconds_count"),
+        **_PROCESS,
+    },
+    alert="agentfleet_agent_alert",
+    port=AGENT_PORT,
+    path="/metrics",
+)
+"""The runtime of Agents; what its replicas carry is said by spec.scaling.targetConcurrency, not learnt."""
+
+AGENT_ENGINE = "Agent"
+
+ENGINES: Mapping[str, Engine] = {"VLLM": VLLM, "LlamaCpp": LLAMA_CPP, "Ollama": OLLAMA, AGENT_ENGINE: AGENT}
+"""What can be looked at: by spec.engine of ModelServers, and Agents. Other engines run outside the cluster's pods."""

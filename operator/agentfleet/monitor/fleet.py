@@ -1,5 +1,5 @@
-"""How the fleet is: healthy ModelServers of all, and which of them and of the AgentRoutes have a problem. Read from the
-cache when metrics are.
+"""How the fleet is: healthy ModelServers of all, and which of them, of Agents and of AgentRoutes have a problem. Read
+from the cache when metrics are.
 
 Objects are parsed only when they have changed, so that a scrape of ten thousand stays cheap. Nothing is decided here.
 """
@@ -27,6 +27,8 @@ WRONG: Final[Mapping[str, str]] = {
     c.CAPACITY_BLOCKED: "True",
     c.CONFLICTING_AUTOSCALER: "True",
     c.THRESHOLD_EXCEEDED: "True",
+    c.TOOLS_READY: "False",
+    c.ALERTING: "True",
 }
 """Condition → the status that is a problem. A kind has some of them."""
 

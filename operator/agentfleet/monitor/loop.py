@@ -1,7 +1,8 @@
-"""The scaling loop: every few seconds a look at all ModelServers, and a word to reconcile where something is to do.
+"""The scaling loop: every few seconds a look at all ModelServers and Agents, and a word to reconcile where something is
+to do.
 
     cache (pods) ─▶ Scraper.look ─▶ Tick ─▶ Controller.observe, .decide ─▶ Advice ─▶ reconcile, by its queue
-                       GPUs, usage ──┘  └─▶ Observations (history, reports, thresholds)
+                       GPUs, usage ──┘  └─▶ Observations of ModelServers (history, reports, thresholds)
 
 It writes nothing: reconcile is the one that sets replicas and status, and what an advice becomes is decided in
 planning/scaling.py. It keeps nothing that a restart may not lose. It runs on the leader, in one task; servers are gone
@@ -19,13 +20,14 @@ from agentfleet.autoscale.samples import GpuSample, Tick, UsageSample
 from agentfleet.cache import Cache
 from agentfleet.metrics import Metrics
 from agentfleet.monitor.budgets import Budgets
-from agentfleet.monitor.demand import Guests, Server, guests, sources_of
+from agentfleet.monitor.demand import Guests, guests, sources_of
 from agentfleet.monitor.observations import Observations
 from agentfleet.monitor.scrape import Look, Target
 from agentfleet.monitor.watched import MakeController, Watched
 from agentfleet.objects import Key
 from agentfleet.planning.scaling_types import Advice, Standing
 from agentfleet.planning.situation import situation
+from agentfleet.resources.modelserver import ModelServerSpec
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class Looker(Protocol):
     """What the loop asks of the Scraper."""
 
     def set_demand_sources(self, sources: Mapping[str, str], guests: Guests) -> None:
-        """host:port → namespace; and whose gateways may speak for ModelServers of other namespaces."""
+        """host:port → namespace; and whose gateways may speak for objects of other namespaces."""
 
     async def look(self, targets: Sequence[Target], now: float) -> dict[Key, Look]:
         """Asks everybody at once."""
@@ -181,12 +183,10 @@ class ScalingLoop:
                     spoken += may_wait
                     self._enqueue(each.key, spoken / _FIRST_WORDS_A_SECOND if may_wait else 0.0)
 
-    def _guests(self, watched: Iterable[Watched], namespaces: frozenset[str]) -> dict[Server, frozenset[str]]:
+    def _guests(self, watched: Iterable[Watched], namespaces: frozenset[str]) -> dict[Key, frozenset[str]]:
         allowed = ((each.key, each.standing.spec.allowed_namespaces) for each in watched)
-        found = (
-            ((key.namespace, key.name), guests(spec, namespaces, self._cache.namespace_labels)) for key, spec in allowed
-        )
-        return {server: names for server, names in found if names}
+        found = ((key, guests(spec, namespaces, self._cache.namespace_labels)) for key, spec in allowed)
+        return {key: names for key, names in found if names}
 
     async def _rest(self, due: float) -> None:
         """Sleep until `due`, looking every second whether somebody asks for a server that has no pods."""
@@ -214,7 +214,8 @@ class ScalingLoop:
         try:
             tick = self._tick_of(watched, look, now)
             watched.take(tick)
-            told = self.observations.record(watched.key, watched.standing.spec, tick)
+            spec = watched.standing.spec
+            told = isinstance(spec, ModelServerSpec) and self.observations.record(watched.key, spec, tick)
             with self._budgets.granting(watched) as granted:
                 around = situation(watched.standing, watched.wanted, watched.gateway, granted.affordable, now)
                 watched.decide(around, granted, now)

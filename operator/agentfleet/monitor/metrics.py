@@ -19,12 +19,12 @@ _SERVER = ("namespace", "name")
 
 
 class ObservationsCollector(Collector):
-    """Reports, advice and thresholds of each ModelServer, and the health of all and of AgentRoutes."""
+    """Reports, advice and thresholds of each ModelServer, and the health of all, of Agents and of AgentRoutes."""
 
     def __init__(self, observations: Observations, cache: Cache) -> None:
         self._observations = observations
         self._fleet = FleetView(cache)
-        self._routes = FleetView(cache, "AgentRoute")
+        self._others = {kind: FleetView(cache, kind) for kind in ("Agent", "AgentRoute")}
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Everything there is now."""
@@ -41,7 +41,8 @@ class ObservationsCollector(Collector):
             percent.add_metric((), fleet.healthy_percent)
             for state, count in fleet.states.items():
                 states.add_metric((state,), count)
-        yield from (states, percent, _problems("ModelServer", healths), _problems("AgentRoute", self._routes.look()))
+        yield from (states, percent, _problems("ModelServer", healths))
+        yield from (_problems(kind, view.look()) for kind, view in self._others.items())
 
     def _thresholds(self) -> GaugeMetricFamily:
         exceeded = _gauge(
@@ -96,7 +97,7 @@ def _problems(kind: str, healths: Mapping[Key, Health]) -> GaugeMetricFamily:
     return problems
 
 
-_ARTICLES = {"ModelServer": "a ModelServer", "AgentRoute": "an AgentRoute"}
+_ARTICLES = {"ModelServer": "a ModelServer", "Agent": "an Agent", "AgentRoute": "an AgentRoute"}
 
 _REPORTED = {
     "samples": "Half-minute samples of all replicas",

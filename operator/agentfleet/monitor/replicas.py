@@ -1,4 +1,4 @@
-"""The replicas of a ModelServer as the scaling loop sees them, from pods in the cache. It asks nobody."""
+"""The replicas of a ModelServer or an Agent as the scaling loop sees them, from pods in the cache. It asks nobody."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,9 +1,11 @@
-"""The scaling loop's metrics, made when Prometheus asks: series exist as long as their ModelServers do.
+"""The scaling loop's metrics, made when Prometheus asks: series exist as long as their ModelServers and Agents do.
+
+Those of Agents have names of their own, agentfleet_agent_scaling_*, for an Agent may be called as a ModelServer is.
 
 What is not known has no series, never a zero. A standby watches nothing, so it has none of these.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -12,6 +14,7 @@ from agentfleet.monitor.loop import ScalingLoop
 from agentfleet.monitor.watched import Watched
 
 _SERVER = ("namespace", "name")
+_PREFIXES = {"ModelServer": "agentfleet_scaling_", "Agent": "agentfleet_agent_scaling_"}
 
 _VALUES: dict[str, tuple[str, Callable[[Watched], float | None]]] = {
     "desired_replicas": ("Replicas that there shall be, by whoever decides.", lambda each: each.wanted),
@@ -43,46 +46,51 @@ _INPUTS = {
 
 
 class ScalingCollector(Collector):
-    """What the loop sees of each ModelServer, and what it makes of it."""
+    """What the loop sees of each ModelServer and Agent, and what it makes of it."""
 
     def __init__(self, loop: ScalingLoop) -> None:
         self._loop = loop
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Everything there is now."""
-        yield from self._values()
-        yield from self._inputs()
-        yield from self._words()
+        for kind, prefix in _PREFIXES.items():
+            watched = [each for each in self._loop.watched if each.key.kind == kind]
+            yield from _values(prefix, watched)
+            yield from _inputs(prefix, watched)
+            yield from _words(prefix, watched)
 
-    def _values(self) -> Iterator[GaugeMetricFamily]:
-        for name, (words, read) in _VALUES.items():
-            gauge = _gauge(name, words)
-            for each in self._loop.watched:
-                _add(gauge, each, read(each))
-            yield gauge
 
-    def _inputs(self) -> Iterator[GaugeMetricFamily]:
-        for key, words in _INPUTS.items():
-            gauge = _gauge("load_factor" if key == "loadFactor" else key, words)
-            for each in self._loop.watched:
-                decision = each.advice.decision if each.advice else None
-                _add(gauge, each, decision.inputs.get(key) if decision else None)
-            yield gauge
+def _values(prefix: str, watched: Iterable[Watched]) -> Iterator[GaugeMetricFamily]:
+    for name, (words, read) in _VALUES.items():
+        gauge = _gauge(prefix + name, words)
+        for each in watched:
+            _add(gauge, each, read(each))
+        yield gauge
 
-    def _words(self) -> Iterator[GaugeMetricFamily]:
-        decisions = _gauge("decision_info", "1 for what the loop calls for now, and why.", "action", "binding")
-        modes = _gauge("mode_info", "1 for the mode in force: Manual, Recommend or Apply.", "mode")
-        for each in self._loop.watched:
+
+def _inputs(prefix: str, watched: Iterable[Watched]) -> Iterator[GaugeMetricFamily]:
+    for key, words in _INPUTS.items():
+        gauge = _gauge(prefix + ("load_factor" if key == "loadFactor" else key), words)
+        for each in watched:
             decision = each.advice.decision if each.advice else None
-            if decision:
-                _add(decisions, each, 1, decision.action, decision.binding)
-            if each.standing.mode:
-                _add(modes, each, 1, each.standing.mode)
-        yield from (decisions, modes)
+            _add(gauge, each, decision.inputs.get(key) if decision else None)
+        yield gauge
+
+
+def _words(prefix: str, watched: Iterable[Watched]) -> Iterator[GaugeMetricFamily]:
+    decisions = _gauge(prefix + "decision_info", "1 for what the loop calls for now, and why.", "action", "binding")
+    modes = _gauge(prefix + "mode_info", "1 for the mode in force: Manual, Recommend or Apply.", "mode")
+    for each in watched:
+        decision = each.advice.decision if each.advice else None
+        if decision:
+            _add(decisions, each, 1, decision.action, decision.binding)
+        if each.standing.mode:
+            _add(modes, each, 1, each.standing.mode)
+    yield from (decisions, modes)
 
 
 def _gauge(name: str, words: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"agentfleet_scaling_{name}", words, labels=(*_SERVER, *labels))
+    return GaugeMetricFamily(name, words, labels=(*_SERVER, *labels))
 
 
 def _add(gauge: GaugeMetricFamily, each: Watched, value: float | None, *labels: str) -> None:

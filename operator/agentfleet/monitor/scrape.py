@@ -1,6 +1,8 @@
-"""Asks the pods of ModelServers and the gateways before them for their numbers: one request for each, all at one time.
+"""Asks the pods of ModelServers and Agents, and the gateways before them, for their numbers: one request for each, all
+at one time.
 
     loop ─ targets ─▶ Scraper.look ─ GET /engine?names=… ─▶ sidecar of each replica ─ /metrics ─▶ its engine
+                                   ├ GET /metrics ─▶ pods of Agents
                                    └ GET /metrics ─▶ gateways (demand.py)
     budgets ─ Scraper.pages ─ GET /budgets ─▶ gateways
 
@@ -23,7 +25,6 @@ from typing import Self
 import aiohttp
 
 from agentfleet.autoscale.samples import DemandSample, EngineSample, Replica
-from agentfleet.manifests.pod import SIDECAR_PORT
 from agentfleet.monitor.connections import BadAnswer, Connections
 from agentfleet.monitor.demand import Demand, Guests
 from agentfleet.monitor.engines import ENGINES
@@ -51,11 +52,11 @@ _MOST_SILENT = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One ModelServer to look at."""
+    """One ModelServer or Agent to look at."""
 
     key: Key
     engine: str
-    """spec.engine."""
+    """One of engines.ENGINES; what is not one of them is not asked."""
     replicas: tuple[Replica, ...]
     addresses: Mapping[str, str]
     """Replica → IP of its pod. Replicas without one are not asked."""
@@ -80,15 +81,17 @@ class Scraper:
     """Looks at targets. An async context manager: it holds connections open between looks."""
 
     def __init__(
-        self, *, port: int = SIDECAR_PORT, timeout: float = _TIMEOUT, clock: Callable[[], float] = time.monotonic
+        self, *, port: int | None = None, timeout: float = _TIMEOUT, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._port = port
         self._timeout = timeout
         self._clock = clock
         self._demand = Demand()
         self._silent: set[str] = set()
         """Addresses that did not answer the last time: asked last, for they may take all the time that there is."""
-        self._paths = {name: "/engine?names=" + ",".join(engine.names) for name, engine in ENGINES.items()}
+        self._places = {
+            name: (port or engine.port, engine.path.format(names=",".join(engine.names)))
+            for name, engine in ENGINES.items()
+        }
         self._wanted = {name: frozenset(engine.names) for name, engine in ENGINES.items()}
         self._connections = Connections(idle=_KEEP_ALIVE, largest=_LARGEST)
         self._session: aiohttp.ClientSession | None = None
@@ -169,7 +172,7 @@ class Scraper:
         """What a sidecar sends; None where it sends nothing within the time."""
         try:
             async with asyncio.timeout(self._timeout):
-                status, body = await self._connections.get(pod.address, self._port, self._paths[pod.target.engine])
+                status, body = await self._connections.get(pod.address, *self._places[pod.target.engine])
         except (OSError, BadAnswer) as error:  # TimeoutError is an OSError
             log.debug("the sidecar at %s did not answer: %s", pod.address, error or type(error).__name__)
             return None

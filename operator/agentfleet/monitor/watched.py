@@ -1,4 +1,4 @@
-"""One ModelServer in the scaling loop: its controller, and what was last said about it. It asks nobody."""
+"""One ModelServer or Agent in the scaling loop: its controller, and what was last said about it. It asks nobody."""
 
 from collections import deque
 from collections.abc import Callable
@@ -57,6 +57,8 @@ class Watched:
         self._changes: dict[str, Decision] = {}
         """Changes that were made and not yet judged, by their time."""
         self._verdicts: dict[str, str] = {}
+        self._alerts: dict[str, tuple[str, ...]] = {}
+        """Pod → what it said last is out of bounds."""
         self._told: object = None
         self._told_capacity: float | None = None
         self._capacity_told_at = 0.0
@@ -94,6 +96,9 @@ class Watched:
         self.tick = tick
         if tick.demand_sources or (self._gateway_until is None and not self.standing.wanted):
             self._gateway_until = tick.now + _GATEWAY_AWAY
+        here = {replica.name for replica in tick.replicas}
+        said = {name: sample.alerts for name, sample in tick.engines.items()}
+        self._alerts = {name: alerts for name, alerts in (self._alerts | said).items() if name in here}
         self._controller.observe(tick)
 
     @property
@@ -139,6 +144,7 @@ class Watched:
             gateway=self.gateway,
             budget_known=allowance.known,
             affordable=allowance.affordable,
+            alerts=tuple(sorted({alert for alerts in self._alerts.values() for alert in alerts})),
             verdicts=dict(self._verdicts),
         )
         return self.advice
@@ -241,7 +247,7 @@ def _is_affordable(size: Decision, situation: Situation) -> bool:
 def _summary(advice: Advice) -> object:
     """What changes conditions and history, as something to compare: neither words nor live numbers."""
     health = (advice.health.quality, advice.health.missing_metrics)
-    return health, advice.gateway, advice.budget_known, sorted(advice.verdicts)[-1:]
+    return health, advice.gateway, advice.budget_known, advice.alerts, sorted(advice.verdicts)[-1:]
 
 
 def _gist(decision: Decision | None) -> object:

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from agentfleet.manifests.names import digest
 from agentfleet.objects import FIELD_MANAGER, Manifest
-from agentfleet.planning.interim import Status
+from agentfleet.planning.interim import AnyStatus, Status
+from agentfleet.resources.agent_status import AgentStatus
 from agentfleet.resources.conditions import (
     CAPACITY_BLOCKED,
     CONFLICTING_AUTOSCALER,
@@ -64,10 +65,13 @@ def events(parent: Manifest, before: Status, after: Status, now: datetime) -> li
     if not first and after.revision and _is_rolled_out(before, after):
         said.append(("Normal", "RolledOut", f"Revision {after.revision} is rolled out."))
     said += _of_the_loop(old, new)
-    if isinstance(before, ModelServerStatus) and isinstance(after, ModelServerStatus):
-        said += _of_scaling(before.scaling, after.scaling)
+    said += _of_scaling(_scaling(before), _scaling(after))
     # Ready and Stalled may say the same.
     return [event_of(parent, *words, now) for words in dict.fromkeys(said)]
+
+
+def _scaling(status: AnyStatus) -> ScalingStatus | None:
+    return status.scaling if isinstance(status, ModelServerStatus | AgentStatus) else None
 
 
 def _is_rolled_out(before: Status, after: Status) -> bool:

@@ -1,15 +1,15 @@
-"""Other autoscalers that write the replicas of a ModelServer, or of its Deployments. Pure.
+"""Other autoscalers that write the replicas of a ModelServer or an Agent, or of their Deployments. Pure.
 
 On the ModelServer's own /scale they are welcome in modes Manual and Recommend: spec.replicas is theirs then. In Apply
-two would decide; and on one of our Deployments they fight with reconcile in any mode.
+two would decide; and on one of our Deployments they fight with reconcile in any mode. An Agent has no /scale.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.objects import Manifest
-from agentfleet.planning.observed import Observed
+from agentfleet.planning.observed import Observed, ObservedWorkload
 from agentfleet.planning.scaling_goal import asked_mode
 from agentfleet.resources.modelserver import ModelServer
 
@@ -28,14 +28,25 @@ class Conflict:
 
 def conflict_of(server: ModelServer, observed: Observed) -> Conflict | None:
     """The first autoscaler that writes what is not its to write; None where all is well."""
-    workloads = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in observed.workload_manifests}
+    found = autoscaler_of(observed.autoscalers, observed.workloads, "ModelServer")
+    if found is not None or asked_mode(server) != "Apply":
+        return found
     for autoscaler in observed.autoscalers:
-        kind, name = autoscaler["kind"], autoscaler["metadata"]["name"]
+        if _target(autoscaler) == ("ModelServer", server.name):
+            return Conflict(autoscaler["kind"], autoscaler["metadata"]["name"], "this ModelServer, whose mode is Apply")
+    return None
+
+
+def autoscaler_of(
+    autoscalers: Iterable[Manifest], workloads: Iterable[ObservedWorkload], parent: str
+) -> Conflict | None:
+    """The first that writes the replicas of one of `workloads`, which are of a `parent`."""
+    ours = {(workload.kind, workload.name) for workload in workloads}
+    for autoscaler in autoscalers:
         target = _target(autoscaler)
-        if target in workloads:
-            return Conflict(kind, name, f"{target[0]} {target[1]}, whose replicas are this ModelServer's")
-        if target == ("ModelServer", server.name) and asked_mode(server) == "Apply":
-            return Conflict(kind, name, "this ModelServer, whose mode is Apply")
+        if target in ours:
+            told = f"{target[0]} {target[1]}, whose replicas are this {parent}'s"
+            return Conflict(autoscaler["kind"], autoscaler["metadata"]["name"], told)
     return None
 
 

@@ -14,11 +14,11 @@ _SAMPLES = 10
 _PERCENTILE = 0.9
 
 
-def cold_start(before: ColdStart | None, pods: Iterable[Manifest]) -> ColdStart | None:
-    """The figures with pods that have become ready since; each counts once, and only if its engine never restarted."""
+def cold_start(before: ColdStart | None, pods: Iterable[Manifest], container: str = ENGINE) -> ColdStart | None:
+    """The figures with pods that have become ready since; each counts once, and only if `container` never restarted."""
     samples = {sample.pod: sample for sample in (before.samples if before else ())}
     for pod in pods:
-        sample = _sample(pod) if pod["metadata"]["name"] not in samples and is_ready(pod) else None
+        sample = _sample(pod, container) if pod["metadata"]["name"] not in samples and is_ready(pod) else None
         if sample:
             samples[sample.pod] = sample
     # By when the pods were made, so that older ones which go on living never push newer ones out.
@@ -35,11 +35,11 @@ def cold_start(before: ColdStart | None, pods: Iterable[Manifest]) -> ColdStart 
     )
 
 
-def _sample(pod: Manifest) -> ColdStartSample | None:
+def _sample(pod: Manifest, container: str) -> ColdStartSample | None:
     status = pod.get("status", {})
     containers = (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ()))
     statuses = {each["name"]: each for each in containers}
-    engine, loader = statuses.get(ENGINE), statuses.get(LOADER)
+    engine, loader = statuses.get(container), statuses.get(LOADER)
     if engine is None or engine.get("restartCount") or (loader and loader.get("restartCount")):
         return None
     made = _time(pod["metadata"]["creationTimestamp"])

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentfleet.engines.base import Engine
+from agentfleet.manifests.agent_pod import AGENT, TOOLHOST
 from agentfleet.manifests.loader import LOADER
 from agentfleet.manifests.pod import ENGINE
-from agentfleet.objects import Manifest
+from agentfleet.objects import AGENT_LABEL, Manifest
 from agentfleet.resources.conditions import HINTS
 
 _IMAGE_REASONS = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"}
@@ -150,6 +151,21 @@ def _engine_ended(view: PodView) -> Failure | None:
     return Failure("EngineDied", f"The engine ended with exit code {code}: {_last_words(ended)}")
 
 
+def _agent_ended(view: PodView) -> Failure | None:
+    """Which container of an Agent's pod ends again and again, with its last words."""
+    if AGENT_LABEL not in view.pod["metadata"].get("labels", {}):
+        return None
+    for name in (container["name"] for container in view.containers):
+        ended = view.ended(name) if name == AGENT or name.startswith(f"{TOOLHOST}-") else None
+        if ended is None or ended.get("exitCode") == 0:
+            continue
+        if ended.get("reason") == "OOMKilled":
+            return Failure("AgentOutOfMemory", f"Container {name} was killed for memory.")
+        said = str(ended.get("message") or ended.get("reason") or "no words").strip()[-_LAST_WORDS:]
+        return Failure("AgentDied", f"Container {name} ended with {ended.get('exitCode')}: {said}.")
+    return None
+
+
 def _volume_cannot_be_mounted(view: PodView) -> Failure | None:
     if view.mount_failure is None:
         return None
@@ -178,6 +194,7 @@ _CHECKS: tuple[Callable[[PodView], Failure | None], ...] = (
     _configuration_is_missing,
     _loader_failed,
     _engine_ended,
+    _agent_ended,
     _volume_cannot_be_mounted,
 )
 

@@ -28,7 +28,7 @@ def outside(url: str, model: str, credentials: Credentials, denied: Iterable[str
             "InvalidSpec", f"external.url: {url!r}: legal is http(s)://host[:port][/path], with port 1 to 65535."
         )
     host = match["host"].lower()
-    if _is_refused(host, denied):
+    if is_refused(host, denied):
         raise InvalidSpec("EndpointRefused", f"external.url: {url!r}: this address is not for routes.")
     path = match["path"].rstrip("/")
     return Endpoint(
@@ -53,8 +53,11 @@ def service_of(host: str, namespace: str, domain: str) -> tuple[str, str] | None
     return (labels[0], labels[1]) if len(labels) == 2 else None
 
 
-def _is_refused(host: str, denied: Iterable[str]) -> bool:
-    """Names are judged by the NetworkPolicy alone, which sees what they resolve to."""
+def is_refused(host: str, denied: Iterable[str]) -> bool:
+    """Whether pods have no business at a host: itself, metadata of clouds, addresses of a setting.
+
+    Names are judged by the NetworkPolicy alone, which sees what they resolve to.
+    """
     try:
         address = ip_address(host)
     except ValueError:

@@ -10,7 +10,7 @@ from typing import Any
 from agentfleet.engines.sources import parse_source
 from agentfleet.gateway.resolved import Credentials, Endpoint, Reason, Resolved
 from agentfleet.manifests.topology import placement_mode
-from agentfleet.objects import MODEL_SERVER_LABEL, Key, Manifest
+from agentfleet.objects import AGENT_LABEL, MODEL_SERVER_LABEL, Key, Manifest
 from agentfleet.planning.route_addresses import outside
 from agentfleet.planning.route_cycles import Lookup
 from agentfleet.resources.conditions import READY
@@ -18,9 +18,6 @@ from agentfleet.resources.external import External
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.route_rules import MODEL_ID
 from agentfleet.settings import Settings
-
-AGENT_LABEL = "agentfleet.dev/agent"
-"""Label of an Agent's pods; its value is the Agent's name."""
 
 _PODS_LABEL = {"ModelServer": MODEL_SERVER_LABEL, "Agent": AGENT_LABEL}
 _SUFFIX = {"ModelServer": "model", "Agent": "agent"}
@@ -78,8 +75,15 @@ def endpoint_elsewhere(
     return replace(found, endpoint=outside(external.url, model, credentials, settings.denied_cidrs))
 
 
-def agent_endpoint(found: Resolved, manifest: Manifest, lookup: Lookup, settings: Settings) -> Resolved:
+def agent_endpoint(found: Resolved, manifest: Manifest, lookup: Lookup, settings: Settings, own: str) -> Resolved:
     """The same of an Agent."""
+    if (manifest["spec"].get("protocols") or {}).get("openai") is False:
+        message = f"{found.name}: Agent {found.object} does not answer what routes send: its protocols.openai is false."
+        return replace(found, reason="NotReady", message=message)
+    tls = manifest["spec"].get("tls")
+    authority = ((tls or {}).get("caBundle") or {}).get("configMapName")
+    if authority and found.namespace != own:
+        return _foreign(found, f"ConfigMap {authority}")
     port = _port(found, lookup)
     if port is None:
         return _coming(found)
@@ -88,6 +92,9 @@ def agent_endpoint(found: Resolved, manifest: Manifest, lookup: Lookup, settings
     endpoint = replace(
         _inside(found, port, settings.cluster_domain),
         slots=_rounded(2 * most),
+        concurrency=(manifest["spec"].get("concurrency") or {}).get("max"),
+        tls=bool(tls),
+        credentials=Credentials(ca_config_map=authority),
         scales_to_zero=scaling.get("minReplicas") == 0,
     )
     return replace(found, endpoint=endpoint)

@@ -31,7 +31,7 @@ class Places:
         if ref := model.get("modelServerRef"):
             return self.of_server(Key("ModelServer", ref.get("namespace") or key.namespace, ref["name"]), asked)
         if ref := model.get("routeRef"):
-            return self._of_route(Key("AgentRoute", ref.get("namespace") or key.namespace, ref["name"]), asked)
+            return self.of_route(Key("AgentRoute", ref.get("namespace") or key.namespace, ref["name"]), asked)
         return (
             self.of_external(model["external"], key.namespace, asked) if model.get("external") else asked or "Cluster"
         )
@@ -48,10 +48,11 @@ class Places:
             return "Cloud"
         route = route_at(external, namespace, self.domain)
         if route and self.lookup(route):
-            return self._of_route(route, asked or said)
+            return self.of_route(route, asked or said)
         return asked or said or "Cloud"
 
-    def _of_route(self, key: Key, asked: Location | None) -> Location:
+    def of_route(self, key: Key, asked: Location | None = None) -> Location:
+        """A route is as far as the furthest of its targets."""
         if key in self.passed:
             return asked or "Edge"
         manifest = self.lookup(key)

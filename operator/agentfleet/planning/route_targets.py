@@ -6,7 +6,7 @@ the route goes on with the others. It fails closed: what is not clearly there an
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -16,6 +16,7 @@ from agentfleet.gateway.resolved import Reason, Resolution, Resolved
 from agentfleet.gateway.types import Location
 from agentfleet.manifests.egress import NAMESPACE_NAME_LABEL
 from agentfleet.objects import Key, Manifest
+from agentfleet.planning.allowed import goes_by_labels, lets_in
 from agentfleet.planning.route_addresses import outside
 from agentfleet.planning.route_cycles import Lookup, behind, check_cycles
 from agentfleet.planning.route_endpoints import (
@@ -49,7 +50,7 @@ def references(route: AgentRoute, lookup: Lookup, settings: Settings) -> frozens
 def wants_namespace(route: AgentRoute, lookup: Lookup) -> bool:
     """Whether labels of the route's Namespace decide about a reference."""
     return any(
-        _allowed(manifest).get("from") == "Selector"
+        goes_by_labels(manifest)
         for kind, ref in _refs(route)
         if (manifest := lookup(Key(kind, ref.namespace or route.namespace, ref.name)))
     )
@@ -92,11 +93,6 @@ def _refs(route: AgentRoute) -> Iterator[tuple[RefKind, ObjectRef]]:
             yield "ModelServer", target.model_server_ref
     for _, ref in _classifiers(route):
         yield "ModelServer", ref
-
-
-def _allowed(manifest: Manifest) -> Mapping[str, Any]:
-    allowed: Mapping[str, Any] = manifest.get("spec", {}).get("allowedNamespaces") or {}
-    return allowed
 
 
 def _unsigned(name: str, namespace: str, own: str) -> str:
@@ -169,7 +165,7 @@ class _Look:
         manifest = self.lookup(Key(kind, namespace, ref.name))
         if manifest is None or "deletionTimestamp" in manifest["metadata"]:
             return lost("NotFound", f"there is no {kind} {ref.name}{elsewhere}.")
-        if not self._is_let_in(manifest, same=not elsewhere):
+        if not lets_in(manifest, self.labels, same=not elsewhere):
             return lost("NotPermitted", f"{kind} {ref.name}{elsewhere} does not allow {self.route.namespace}.")
         reason, message = standing(manifest)
         found = replace(blank, reason=reason, message=message and f"{name}: {message}")
@@ -177,7 +173,9 @@ class _Look:
             if elsewhere and not message:
                 found = replace(found, message=_unsigned(name, namespace, self.route.namespace))
             found = replace(found, location=self._places.of_agent(Key(kind, namespace, ref.name), asked))
-            return _startable(_sendable(agent_endpoint(found, manifest, self.lookup, self.settings)))
+            return _startable(
+                _sendable(agent_endpoint(found, manifest, self.lookup, self.settings, self.route.namespace))
+            )
         found = replace(found, location=self._places.of_server(Key(kind, namespace, ref.name), asked))
         return _startable(_sendable(self._server(found, manifest)))
 
@@ -205,11 +203,3 @@ class _Look:
         endpoint = outside(external.url, external.model or "", credentials_of(external), self.settings.denied_cidrs)
         location = self._places.of_external(external.dump(), self.route.namespace, None)
         return _sendable(Resolved(name, "External", "External", location=location, endpoint=endpoint))
-
-    def _is_let_in(self, manifest: Manifest, *, same: bool) -> bool:
-        """As the object's NetworkPolicy does it: with a selector its own namespace has to match too."""
-        allowed = _allowed(manifest)
-        if allowed.get("from") != "Selector":
-            return same or allowed.get("from") == "All"
-        wanted = (allowed.get("selector") or {}).get("matchLabels") or {}
-        return all(self.labels.get(label) == value for label, value in wanted.items())

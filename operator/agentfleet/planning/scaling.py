@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from agentfleet.autoscale.decision import Goal
 from agentfleet.durations import parse_duration
 from agentfleet.objects import APPROVE_ANNOTATION, REJECT_ANNOTATION
-from agentfleet.planning.autoscalers import conflict_of
+from agentfleet.planning.autoscalers import Conflict, conflict_of
 from agentfleet.planning.learnt import capacity_status
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.scaling_conditions import Scene, scaling_conditions
@@ -66,7 +66,9 @@ def settle(
 ) -> Settled:
     """One look; InvalidSpec where the schedule cannot be read."""
     if not scales(asked):
-        conditions = scaling_conditions(Scene(asked, None, None, observed, before), advice)
+        # What has no pods is not seen, and what runs on every node is not counted.
+        scene = _scene(asked, before, observed, None, None, None)
+        conditions = {} if asked.is_external else scaling_conditions(scene, advice)
         return Settled(asked, goal_of(asked), None, None, conditions)
     check_schedule(asked)
     if advice is not None and advice.scaling != asked.spec.scaling:
@@ -106,8 +108,30 @@ def settle(
         goal=goal_of(asked),
         mode=mode,
         scaling=scaling,
-        conditions=scaling_conditions(Scene(asked, mode, conflict, observed, before, scaling), advice),
+        conditions=scaling_conditions(_scene(asked, before, observed, mode, conflict, scaling), advice),
         after=_next_look(scaling, now),
+    )
+
+
+def _scene(
+    asked: ModelServer,
+    before: ModelServerStatus,
+    observed: Observed,
+    mode: ScalingMode | None,
+    conflict: Conflict | None,
+    scaling: ScalingStatus | None,
+) -> Scene:
+    return Scene(
+        uid=asked.uid,
+        minimum=asked.spec.scaling.min_replicas if asked.spec.scaling else None,
+        mode=mode,
+        conflict=conflict,
+        before=before.conditions,
+        mode_before=before.scaling.mode if before.scaling else None,
+        workloads=observed.workload_manifests,
+        pods=(*observed.pods, *observed.workers),
+        annotations=asked.annotations,
+        scaling=scaling,
     )
 
 

@@ -4,13 +4,13 @@ CapacityBlocked and ConflictingAutoscaler are there only while they are true. Be
 restart, what was said of it before still holds. Messages hold no live numbers: these would be a write every time.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from agentfleet.autoscale.decision import Health
-from agentfleet.objects import APPROVE_ANNOTATION
+from agentfleet.objects import APPROVE_ANNOTATION, Manifest
 from agentfleet.planning.autoscalers import Conflict
 from agentfleet.planning.failures import PodView, failure, workload_failure
-from agentfleet.planning.observed import Observed
 from agentfleet.planning.scaling_decisions import decision_id
 from agentfleet.planning.scaling_types import Advice, Wanted
 from agentfleet.resources.conditions import (
@@ -18,11 +18,10 @@ from agentfleet.resources.conditions import (
     CONFLICTING_AUTOSCALER,
     METRICS_AVAILABLE,
     SCALING_ACTIVE,
+    Condition,
     ConditionStatus,
     explain,
 )
-from agentfleet.resources.modelserver import ModelServer
-from agentfleet.resources.modelserver_status import ModelServerStatus
 from agentfleet.resources.scaling import ScalingMode
 from agentfleet.resources.scaling_status import ScalingStatus
 
@@ -45,21 +44,25 @@ _QUALITIES: dict[str, tuple[ConditionStatus, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that the conditions speak of."""
+    """Everything that the conditions speak of, of a ModelServer or an Agent."""
 
-    server: ModelServer
+    uid: str
+    minimum: int | None
+    """scaling.minReplicas."""
     mode: ScalingMode | None
     conflict: Conflict | None
-    observed: Observed
-    before: ModelServerStatus
+    before: tuple[Condition, ...]
+    mode_before: ScalingMode | None
+    workloads: tuple[Manifest, ...] = ()
+    pods: tuple[Manifest, ...] = ()
+    """All of them."""
+    annotations: Mapping[str, str] = field(default_factory=dict)
     scaling: ScalingStatus | None = None
 
 
 def scaling_conditions(scene: Scene, advice: Advice | None) -> Wanted:
     """All of them that hold now."""
-    if scene.server.is_external:
-        return {}
-    before = {c.type: (c.status, c.reason, c.message) for c in scene.before.conditions}
+    before = {c.type: (c.status, c.reason, c.message) for c in scene.before}
     health = advice.health if advice else Health("Starting", None)
     wanted: Wanted = {METRICS_AVAILABLE: _metrics(health, scene.scaling)}
     if advice is None:
@@ -67,9 +70,9 @@ def scaling_conditions(scene: Scene, advice: Advice | None) -> Wanted:
     if scene.mode is None:
         return wanted
     wanted[SCALING_ACTIVE] = _active(scene, scene.mode, advice) if advice else _MODES[scene.mode]
-    if advice is None and scene.mode == (scene.before.scaling and scene.before.scaling.mode):
+    if advice is None and scene.mode == scene.mode_before:
         wanted[SCALING_ACTIVE] = before.get(SCALING_ACTIVE, wanted[SCALING_ACTIVE])
-    blocked = _blocked(scene.observed)
+    blocked = _blocked(scene.workloads, scene.pods)
     if blocked:
         wanted[CAPACITY_BLOCKED] = blocked
     if scene.conflict:
@@ -102,13 +105,13 @@ def _active(scene: Scene, mode: ScalingMode, advice: Advice) -> _Condition:
     if mode == "Manual":
         return _MODES[mode]
     if scene.scaling and scene.scaling.decision and scene.scaling.decision.state == "AwaitingApproval":
-        return _awaiting(scene.server, scene.scaling)
+        return _awaiting(scene, scene.scaling)
     if advice.health.quality == "Missing":
         return "False", "MetricsMissing", explain("MetricsMissing", "There is nothing to decide by.")
     held = _held(scene, advice)
     if held:
         return held
-    if scene.server.spec.scaling and scene.server.spec.scaling.min_replicas == 0 and not advice.gateway:
+    if scene.minimum == 0 and not advice.gateway:
         message = "minReplicas is 0, and nothing tells of requests while there are no pods: 1 is kept."
         return "True", "NoDemandSource", explain("NoDemandSource", message)
     return _MODES[mode]
@@ -125,14 +128,14 @@ def _held(scene: Scene, advice: Advice) -> _Condition | None:
     return None if reason is None else ("False", reason, explain(reason, decision.reason))
 
 
-def _awaiting(server: ModelServer, scaling: ScalingStatus) -> _Condition:
+def _awaiting(scene: Scene, scaling: ScalingStatus) -> _Condition:
     """Also says so where the annotation names another decision than the one that waits."""
     decision = scaling.decision
     if decision is None:
         raise ValueError("no decision awaits approval")
     change = f"{decision.action} from {decision.from_} to {decision.to} (decision {decision.id})"
-    said = server.annotations.get(APPROVE_ANNOTATION)
-    past = {decision_id(server.uid, each): each.state for each in scaling.history}
+    said = scene.annotations.get(APPROVE_ANNOTATION)
+    past = {decision_id(scene.uid, each): each.state for each in scaling.history}
     # A decision that was approved and applied is still named there: nobody takes the annotation off.
     if said in (None, decision.id) or past.get(said) == "Applied":
         return (
@@ -145,13 +148,13 @@ def _awaiting(server: ModelServer, scaling: ScalingStatus) -> _Condition:
     return "False", "ApprovalUnknown", explain("ApprovalUnknown", message)
 
 
-def _blocked(observed: Observed) -> _Condition | None:
+def _blocked(workloads: Iterable[Manifest], pods: Iterable[Manifest]) -> _Condition | None:
     """Replicas that there is no room for."""
-    for manifest in observed.workload_manifests:
+    for manifest in workloads:
         found = workload_failure(manifest)
         if found and found.reason == "QuotaExceeded":
             return "True", found.reason, explain(found.reason, found.message)
-    for pod in (*observed.pods, *observed.workers):
+    for pod in pods:
         found = None if "deletionTimestamp" in pod["metadata"] else failure(PodView(pod))
         if found and found.reason == "Unschedulable":
             message = f"Pod {pod['metadata']['name']}: {found.message}"

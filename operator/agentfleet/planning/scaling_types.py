@@ -1,4 +1,4 @@
-"""What reconcile and the scaling loop tell each other about one ModelServer. Pure data.
+"""What reconcile and the scaling loop tell each other about one ModelServer or Agent. Pure data.
 
     reconcile ── Standing ─▶ monitor/loop.py (what to watch, and within which bounds)
     reconcile ◀── Advice ─── monitor/loop.py (what was seen, and what should be done)
@@ -8,22 +8,45 @@ Both live in memory only: after a restart the first reconcile says the one, the 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agentfleet.autoscale.decision import Decision, Goal, Health, Learnt
 from agentfleet.resources.conditions import ConditionStatus
-from agentfleet.resources.modelserver import ModelServerSpec
+from agentfleet.resources.external import External
+from agentfleet.resources.modelserver import AllowedNamespaces
 from agentfleet.resources.scaling import Scaling, ScalingMode
 
 Wanted = dict[str, tuple[ConditionStatus, str, str]]
 """Conditions: type → status, reason, message."""
 
 
+class Subject(Protocol):
+    """What the loop reads of a spec: of a ModelServer's own (resources/modelserver.py), of an Agent's as
+    planning/agent_scaling.py puts it."""
+
+    @property
+    def engine(self) -> str:
+        """One of monitor/engines.ENGINES, or one that cannot be looked at."""
+
+    @property
+    def external(self) -> External | None:
+        """It has no pods."""
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """Bounds, windows, schedule."""
+
+    @property
+    def allowed_namespaces(self) -> AllowedNamespaces | None:
+        """Whose gateways may speak for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one ModelServer stands after a reconcile."""
+    """How one ModelServer or Agent stands after a reconcile."""
 
     uid: str
-    spec: ModelServerSpec
+    spec: Subject
     """Resolved: with the engine and the sizes that run."""
     mode: ScalingMode | None
     """Mode in force; None where replicas are not scaled (PerNode, engines outside the cluster)."""
@@ -58,7 +81,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What the loop makes of one ModelServer, as of its last tick."""
+    """What the loop makes of one ModelServer or Agent, as of its last tick."""
 
     at: float
     """Seconds since the epoch."""
@@ -82,5 +105,7 @@ class Advice:
     """Whether the GPUs of all ModelServers of the namespace are known, where a budget limits them."""
     affordable: int | None = None
     """Most replicas that budgets of GPUs allow; None where none limits."""
+    alerts: tuple[str, ...] = ()
+    """What its pods say themselves is out of bounds; what a pod said last holds until it says something else."""
     verdicts: Mapping[str, str] = field(default_factory=dict)
     """Time of a change (RFC 3339) → what was foretold and what was seen."""

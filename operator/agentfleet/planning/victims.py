@@ -6,18 +6,32 @@ only ready victims are marked. Each stops by itself only when its requests are d
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from agentfleet.manifests.names import REVISION_LABEL
 from agentfleet.objects import DELETION_COST, Key, Manifest
 from agentfleet.planning.failures import is_ready
-from agentfleet.planning.observed import Observed
+from agentfleet.planning.observed import ObservedWorkload
+
+
+class Running(Protocol):
+    """What is observed of a ModelServer, or of an Agent."""
+
+    @property
+    def workloads(self) -> tuple[ObservedWorkload, ...]:
+        """They have the replicas."""
+
+    @property
+    def pods(self) -> tuple[Manifest, ...]:
+        """They take the requests."""
+
 
 _FIRST = "-1"
 _USUAL = "0"
 
 
 def victims(
-    observed: Observed, workload: Key, replicas: int, in_flight: Mapping[str, float]
+    observed: Running, workload: Key, replicas: int, in_flight: Mapping[str, float]
 ) -> Iterable[tuple[Manifest, str]]:
     """Pods of a workload that is to have `replicas`, with the deletion cost that they need and do not have yet.
 

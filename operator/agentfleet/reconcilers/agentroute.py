@@ -6,8 +6,6 @@ Services come first, for gateways know each other by their addresses. Whatever i
 anything else is applied, so that a bad change leaves the running gateway alone. It decides nothing itself.
 """
 
-import logging
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -16,7 +14,6 @@ from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.compile_layout import is_per_site
 from agentfleet.gateway.layout import Layout
 from agentfleet.gateway.types import Policy
-from agentfleet.manifests.gateway_identity import identity_secret
 from agentfleet.objects import Key, Manifest
 from agentfleet.planning.failures import is_ready
 from agentfleet.planning.route_health import assess_route, route_stalled
@@ -24,22 +21,17 @@ from agentfleet.planning.route_observed import RouteObserved, gather_route
 from agentfleet.planning.route_plan import await_targets, plan_route, route_services
 from agentfleet.planning.route_targets import references, resolve, wants_namespace
 from agentfleet.reconcilers.base import KindReconciler, Surroundings, mount_failures, nodes, parsed, sooner
+from agentfleet.reconcilers.identities import Identities
 from agentfleet.references import ANY_NODE, served_key
 from agentfleet.resources.agentroute import AgentRoute
 from agentfleet.resources.agentroute_status import AgentRouteStatus
 from agentfleet.status import agent_route_decisions
-
-logger = logging.getLogger(__name__)
 
 Render = Callable[[Policy, Layout], Mapping[str, str]]
 """A policy and where its targets are → the files of the gateway (gateway/haproxy.py)."""
 
 _WHILE_STARTING = 10.0
 """Seconds between looks while a gateway is not ready: what keeps a volume from it raises no watch event."""
-
-_IDENTITY_BYTES = 32
-_IDENTITY_RETRY = 60.0
-"""Seconds between tries to make the identity Secret of a namespace while a gateway that mounts it is not ready."""
 
 
 class AgentRoutes(KindReconciler[AgentRouteStatus]):
@@ -60,7 +52,7 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
         self._render = render
         self._public_keys = public_keys
         self._lacking_secrets = lacking_secrets
-        self._identified: dict[str, datetime] = {}
+        self._identities = Identities(around)
 
     async def work(self, key: Key, parent: Manifest, before: AgentRouteStatus) -> float | None:
         """One pass."""
@@ -75,8 +67,8 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
         await_targets(resolution, observed, _age(parent, self._around.now()))
         wanted = plan_route(route, resolution, observed, self._settings, self._render)
         await self._children.check_ghost(key, route.uid, before.observed_generation, wanted.apply)
-        if wanted.apply:
-            await self._ensure_identity(route.namespace, observed)
+        if wanted.apply and not (observed.workloads and all(map(_is_serving, observed.workloads))):
+            await self._identities.ensure(route.namespace)
         await self._children.make(wanted.apply, wanted.delete)
         made = self._observe(key, parent)
         lacking = self._lacking_secrets(key, wanted.revision)
@@ -111,18 +103,6 @@ class AgentRoutes(KindReconciler[AgentRouteStatus]):
         if any(target.agent_ref for target in route.spec.targets):
             found.add(served_key("Agent"))
         return found
-
-    async def _ensure_identity(self, namespace: str, observed: RouteObserved) -> None:
-        """Make the Secret that identities are signed with, where none is there. It is never read: pods mount it."""
-        workloads = observed.workloads
-        if workloads and all(map(_is_serving, workloads)):
-            return
-        now, tried = self._around.now(), self._identified.get(namespace)
-        if tried is not None and (now - tried).total_seconds() < _IDENTITY_RETRY:
-            return
-        if await self._around.cluster.create(identity_secret(namespace, secrets.token_hex(_IDENTITY_BYTES))):
-            logger.info("made the key that identities in namespace %s are signed with", namespace)
-        self._identified[namespace] = now
 
 
 def _is_per_site(parent: Manifest) -> bool:

@@ -200,6 +200,19 @@ def test_identities_that_do_not_count(route: gateway.Gateway, changes: dict[str,
     assert response.json()["error"]["code"] == "invalid_identity"
 
 
+def test_while_the_key_is_replaced_another_one_holds_as_well(route: gateway.Gateway) -> None:
+    former, identities = b"the key before", f"{route.folder}/run/identity.map"
+    assert _ask(route, **gateway.identity(former)).status_code == 401
+    route.command(f"add map {identities} previous {base64.b64encode(former).decode()}")
+    try:
+        assert _ask(route, **gateway.identity(former)).status_code == 200
+        assert _ask(route, **gateway.identity()).status_code == 200
+        assert _ask(route, **gateway.identity(b"another")).status_code == 401
+    finally:
+        route.command(f"del map {identities} previous")
+    assert _ask(route, **gateway.identity(former)).status_code == 401
+
+
 def test_a_spent_budget(route: gateway.Gateway) -> None:
     budgets = f"{route.folder}/run/budgets.map"
     route.command(f"add map {budgets} key:carol spent,local")
