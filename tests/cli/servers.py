@@ -59,9 +59,10 @@ def listing(*items: Manifest) -> Manifest:
 
 @dataclass
 class FakeApi:
-    """Answers by path; a path without an answer is a 404. An answer may be a number, for an error with that status."""
+    """Answers by path, or by path with its query; a path without an answer is a 404. An answer may be a number, for an
+    error with that status, or text."""
 
-    answers: dict[str, Manifest | int | Callable[[], Manifest]] = field(default_factory=dict)
+    answers: dict[str, Manifest | int | str | Callable[[], Manifest]] = field(default_factory=dict)
     writes: list[tuple[str, str, Manifest]] = field(default_factory=list)
     queries: list[dict[str, str]] = field(default_factory=list)
     kubeconfig: str = ""
@@ -81,9 +82,11 @@ class FakeApi:
         self.queries.append(dict(request.query))
         if request.method != "GET":
             self.writes.append((request.method, request.path, await request.json()))
-        found = self.answers.get(request.path, 404)
+        found = self.answers.get(str(request.rel_url), self.answers.get(request.path, 404))
         if isinstance(found, int):
             return web.json_response({"message": f"refused with {found}"}, status=found)
+        if isinstance(found, str):
+            return web.Response(text=found)
         return web.json_response(found() if callable(found) else found)
 
     async def run(self, *argv: str) -> int:
