@@ -64,10 +64,10 @@ class Chat:
 
 
 @contextmanager
-def chat(address: str, model: str, *, timeout: float = 30) -> Iterator[Chat]:
+def chat(address: str, model: str, *, timeout: float = 30, key: str = "none") -> Iterator[Chat]:
     """A client of ``model`` at ``host:port``. It never tries again: a lost request must show."""
     with (
         DefaultHttpxClient(trust_env=False, timeout=timeout) as http,
-        OpenAI(base_url=f"http://{address}/v1", api_key="none", max_retries=0, http_client=http) as client,
+        OpenAI(base_url=f"http://{address}/v1", api_key=key, max_retries=0, http_client=http) as client,
     ):
         yield Chat(client, model)

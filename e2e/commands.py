@@ -76,16 +76,17 @@ def kubectl(target: Target, arguments: Sequence[str]) -> int:
 
 
 def load(target: Target, archives: Sequence[Path]) -> None:
-    """Load the given archives; without any, build the project's image again, load it and restart what runs it."""
+    """Load the given archives; without any, build the project's images again, load them and restart what of the chart
+    runs them."""
     cluster = connect(target)
     for archive in archives:
         if not archive.is_file():
             raise ClusterError(f"{archive}: no such image archive")
         _load(cluster, archive)
     if not archives:
-        image = importlib.import_module("e2e.images.build").build_operator(note)
-        _load(cluster, image.archive)
-        _restart(cluster, image.name)
+        for image in importlib.import_module("e2e.images.build").build_project(note):
+            _load(cluster, image.archive)
+            _restart(cluster, image.name)
 
 
 def _install(cluster: Cluster) -> None:

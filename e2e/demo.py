@@ -12,13 +12,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from e2e.chat import QUESTION, chat
+from e2e.chat import QUESTION, Chat, chat
 from e2e.cluster import Cluster, ClusterError, wait_until
 from e2e.install import is_installed
 
 _FLEET = Path(__file__).parent / "fleet"
 _NAMESPACE = "fleet"
 _SERVERS = ("helpdesk", "summaries")
+_AGENT = "frontdesk"
 
 _NEXT = f"""
 The fleet goes on running. What to try next:
@@ -28,6 +29,8 @@ The fleet goes on running. What to try next:
   python3 e2e kubectl -n {_NAMESPACE} edit ms helpdesk      # llamaCpp.contextSize: 2048 is a rollout
   python3 e2e kubectl -n {_NAMESPACE} patch ms helpdesk --type=merge -p '{{"spec":{{"replicas":-1}}}}'      # is refused
   python3 e2e kubectl explain modelserver.spec.model.uri
+  python3 e2e kubectl explain agent.spec.tools
+  python3 e2e kubectl -n {_NAMESPACE} logs deployment/{_AGENT}-agent      # among them the audit: a line for each run
   python3 e2e kubectl -n agentfleet-system logs deployment/agentfleet
   python3 e2e test scenarios/rollout      # a rollout that loses no request
   python3 e2e down                        # removes it all
@@ -44,6 +47,7 @@ def main(cluster: Cluster, arguments: Sequence[str]) -> int:
         demo.apply()
         for name in _SERVERS:
             demo.ask(name)
+        demo.ask_the_agent()
         demo.look()
         demo.repair()
     except ClusterError as error:
@@ -66,6 +70,7 @@ class _Demo:
         self._show("apply", "-f", str(_FLEET))
         began = time.monotonic()
         self._show("wait", "--for=condition=Ready", "modelserver", "--all", "--timeout=180s")
+        self._show("wait", "--for=condition=Ready", "agent", "--all", "--timeout=180s")
         print(f"Ready after {time.monotonic() - began:.1f} s.")
 
     def ask(self, name: str) -> None:
@@ -74,16 +79,20 @@ class _Demo:
             self._cluster.service(_NAMESPACE, f"{name}-model", 80) as address,
             chat(address, name, timeout=60) as client,
         ):
-            print(f'client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": …}}])')
-            print(f"  question  {QUESTION}")
-            whole = client.ask()
-            print(f"  answer    {whole.text!r} ({whole.completion_tokens} tokens; random weights talk noise)")
-            streamed = client.stream()
-            print(f"  streamed  in {streamed.pieces} pieces, {streamed.completion_tokens} tokens")
+            _converse(client, name)
+
+    def ask_the_agent(self) -> None:
+        _title(f"Ask the agent {_AGENT}, which has helpdesk for its model, as the service account default")
+        token = self._kubectl("create", "token", "default", "--audience=agentfleet").strip()
+        with (
+            self._cluster.service(_NAMESPACE, f"{_AGENT}-agent", 80) as address,
+            chat(address, _AGENT, timeout=60, key=token) as client,
+        ):
+            _converse(client, _AGENT)
 
     def look(self) -> None:
         _title("Look at it")
-        self._show("get", "modelservers")
+        self._show("get", "modelservers,agents")
         self._show("get", "modelserver", "helpdesk", "-o", "jsonpath={.status.url}{'\\n'}")
 
     def repair(self) -> None:
@@ -106,6 +115,15 @@ class _Demo:
 
     def _kubectl(self, *arguments: str) -> str:
         return self._cluster.kubectl("-n", _NAMESPACE, *arguments, timeout=200)
+
+
+def _converse(client: Chat, name: str) -> None:
+    print(f'client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": …}}])')
+    print(f"  question  {QUESTION}")
+    whole = client.ask()
+    print(f"  answer    {whole.text!r} ({whole.completion_tokens} tokens; random weights talk noise)")
+    streamed = client.stream()
+    print(f"  streamed  in {streamed.pieces} pieces, {streamed.completion_tokens} tokens")
 
 
 def _title(text: str) -> None:

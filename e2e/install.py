@@ -25,7 +25,7 @@ MODEL_FOLDER = "/var/lib/agentfleet/models"
 REGISTRY = "registry.agentfleet-e2e.svc:5000"
 """Registry inside the cluster with library/tiny:latest and library/slow:latest."""
 
-_CRDS = ("agentroutes.agentfleet.dev", "modelservers.agentfleet.dev")
+_CRDS = ("agentroutes.agentfleet.dev", "agents.agentfleet.dev", "modelservers.agentfleet.dev")
 _HERE = Path(__file__).parent
 _CHART = _HERE.parent / "charts" / "agentfleet"
 _VALUES = _HERE / "values.yaml"
@@ -36,7 +36,7 @@ Values = Mapping[str, Any]
 
 def install(cluster: Cluster, values: Values | None = None) -> None:
     """Install or upgrade agentfleet, with ``values`` over those of values.yaml, and wait until it is ready."""
-    annotations = {"podAnnotations": {"agentfleet.dev/e2e-image": _operator_image(cluster)}}
+    annotations = {"podAnnotations": {"agentfleet.dev/e2e-image": _own_images(cluster)}}
     _support(cluster)
     with step("helm upgrade --install agentfleet"):
         helm(
@@ -48,11 +48,11 @@ def install(cluster: Cluster, values: Values | None = None) -> None:
 
 
 def uninstall(cluster: Cluster) -> None:
-    """Remove agentfleet with its CRDs, every AgentRoute and ModelServer, and what the tests needed beside it."""
+    """Remove agentfleet with its CRDs, every AgentRoute, Agent and ModelServer, and what the tests needed beside it."""
     with step("remove agentfleet"):
         if is_installed(cluster):
             # First the objects, so that their children are collected while the CRDs still tell who owned them.
-            cluster.kubectl("delete", "agentroutes,modelservers", "-A", "--all", "--timeout=120s", timeout=150)
+            cluster.kubectl("delete", "agentroutes,agents,modelservers", "-A", "--all", "--timeout=120s", timeout=150)
         helm(cluster, "uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout=120s")
         cluster.kubectl("delete", "crd", *_CRDS, "--ignore-not-found", timeout=90)
         cluster.kubectl("delete", "namespace", NAMESPACE, SUPPORT_NAMESPACE, "--ignore-not-found", timeout=150)
@@ -76,13 +76,14 @@ def helm(cluster: Cluster, *arguments: str | Path, stdin: str | None = None, tim
     return run(command, stdin=stdin, timeout=timeout, shown=["helm", *map(str, arguments)])
 
 
-def _operator_image(cluster: Cluster) -> str:
-    """Load the image of the working tree; its digest, so that the pods are replaced when it has changed."""
+def _own_images(cluster: Cluster) -> str:
+    """Load the images of the working tree; the operator's digest, so that its pods are replaced when it has changed."""
     if not cluster.loads_images:
         return "as-pulled"
-    archive = build.build_operator(note).archive
-    cluster.load_image(archive)
-    return archive.stem
+    archives = [image.archive for image in build.build_project(note)]
+    for archive in archives:
+        cluster.load_image(archive)
+    return archives[0].stem
 
 
 def _support(cluster: Cluster) -> None:

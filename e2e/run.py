@@ -1,7 +1,8 @@
 """``python3 e2e test``: everything that shows whether the project works, from the quick checks to the scenarios.
 
-The parts run one after the other. A part that fails does not keep the others from running; only the scenarios need the
-part before them, the cluster. It ends with a table of results and times.
+The parts run one after the other, but for checks that only compute: those run beside the unit tests. A part that fails
+does not keep the others from running; only the scenarios need the part before them, the cluster. It ends with a table
+of results and times.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import importlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from e2e import commands
 from e2e.cluster import Cluster, ClusterError, Target
@@ -43,13 +47,14 @@ def _program(name: str, *arguments: str) -> tuple[str, ...]:
     return (str(Path(sys.executable).parent / name), *arguments)
 
 
-def _haproxy() -> None:
-    importlib.import_module("e2e.support.haproxy").prepare()
+def _programs() -> None:
+    for program in ("haproxy", "redis"):
+        importlib.import_module(f"e2e.support.{program}").prepare()
 
 
 _PYTEST = (sys.executable, "-m", "pytest", "-q")
 _CHECKS = (
-    Check("unit tests", _PYTEST, tests="tests", needs=("HAProxy", _haproxy)),
+    Check("unit tests", _PYTEST, tests="tests", needs=("HAProxy, Redis", _programs)),
     Check("lint", _program("ruff", "check", ".")),
     Check("format", _program("ruff", "format", "--check", ".")),
     Check("types", _program("mypy")),
@@ -79,13 +84,13 @@ def _leader_worker_set() -> None:
     importlib.import_module("e2e.cluster.crds").leader_worker_set()
 
 
-_BUILDS: tuple[tuple[str, str, Callable[[], None]], ...] = (
-    (f"{_SCENARIOS}/vllm", "vLLM", _vllm),
-    (f"{_SCENARIOS}/security", "policy evaluator", _policy_evaluator),
-    (f"{_SCENARIOS}/multinode", "LeaderWorkerSet's CRD", _leader_worker_set),
+_BUILDS: tuple[tuple[tuple[str, ...], str, Callable[[], None]], ...] = (
+    (("vllm",), "vLLM", _vllm),
+    (("security", "agent_offline"), "policy evaluator", _policy_evaluator),
+    (("multinode",), "LeaderWorkerSet's CRD", _leader_worker_set),
 )
 """What some scenarios need: built before them, since they run where nothing can be downloaded, and timed apart."""
-_FULL_BUILDS: tuple[tuple[str, str, Callable[[], None]], ...] = ((f"{_SCENARIOS}/route", "clients", _clients),)
+_FULL_BUILDS: tuple[tuple[tuple[str, ...], str, Callable[[], None]], ...] = ((("route",), "clients", _clients),)
 """The same for --full."""
 
 
@@ -104,6 +109,7 @@ class Result:
 
 def main(target: Target, arguments: Sequence[str]) -> int:
     """Run what ``arguments`` select; returns the exit status."""
+    began = time.monotonic()
     options, for_pytest = _parser().parse_known_args(arguments)
     if options.keyword:
         for_pytest += ["-k", options.keyword]
@@ -117,7 +123,7 @@ def main(target: Target, arguments: Sequence[str]) -> int:
         environment = _environment(target, full=options.full, plots=options.plot)
         builds = _builds(scenarios, full=options.full)
         results += _on_cluster(target, [*scenarios, *for_pytest], environment, builds, keep=options.keep)
-    _print(results)
+    _print(results, time.monotonic() - began)
     return 0 if all(result.good for result in results) else 1
 
 
@@ -157,17 +163,43 @@ def _below(folder: str, paths: Sequence[str]) -> list[str]:
 
 
 def _quick_parts(paths: Sequence[str], for_pytest: Sequence[str], *, selected: bool) -> list[Result]:
+    """The unit tests, which mostly wait; beside them, one by one, the checks that only compute, told of afterwards."""
+    wanted = [
+        (check, command)
+        for check in _CHECKS
+        if (command := _command(check, paths, for_pytest, selected=selected)) is not None
+    ]
     results = []
-    for check in _CHECKS:
-        if check.tests is None:
-            if not selected:
-                results.append(_timed(check.name, partial(_run, check.command)))
-        elif tests := _below(check.tests, paths):
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        others = [beside.submit(_quietly, check.name, command) for check, command in wanted if not check.needs]
+        for check, command in wanted:
             if check.needs:
                 name, fetch = check.needs
                 results.append(_timed(name, partial(_built, fetch)))
-            results.append(_timed(check.name, partial(_run, (*check.command, *tests, *for_pytest))))
+                results.append(_timed(check.name, partial(_run, command)))
+        for other in others:
+            result, said = other.result()
+            print(f"\n=== {result.name} ===\n{said}", end="", flush=True)
+            results.append(result)
     return results
+
+
+def _command(
+    check: Check, paths: Sequence[str], for_pytest: Sequence[str], *, selected: bool
+) -> tuple[str, ...] | None:
+    """What a check runs for these paths; None where it has nothing to do."""
+    if check.tests is None:
+        return None if selected else check.command
+    tests = _below(check.tests, paths)
+    return (*check.command, *tests, *for_pytest) if tests else None
+
+
+def _quietly(name: str, command: Sequence[str]) -> tuple[Result, str]:
+    """How it ended, and all that it said."""
+    with tempfile.TemporaryFile("w+") as said:
+        result = _judged(name, partial(_run, command, output=said))
+        said.seek(0)
+        return result, said.read()
 
 
 def _on_cluster(
@@ -201,8 +233,10 @@ def _builds(scenarios: Sequence[str], *, full: bool = False) -> Builds:
     """What the wanted scenarios need, by name."""
     return [
         (name, build)
-        for folder, name, build in (*_BUILDS, *(_FULL_BUILDS if full else ()))
-        if any(path == _SCENARIOS or path.startswith(folder) for path in scenarios)
+        for folders, name, build in (*_BUILDS, *(_FULL_BUILDS if full else ()))
+        if any(
+            path == _SCENARIOS or path.startswith(f"{_SCENARIOS}/{folder}") for path in scenarios for folder in folders
+        )
     ]
 
 
@@ -224,6 +258,10 @@ def _environment(target: Target, *, full: bool, plots: Path | None) -> dict[str,
 
 def _timed(name: str, part: Callable[[], int]) -> Result:
     print(f"\n=== {name} ===", flush=True)
+    return _judged(name, part)
+
+
+def _judged(name: str, part: Callable[[], int]) -> Result:
     began = time.monotonic()
     try:
         status = part()
@@ -234,12 +272,14 @@ def _timed(name: str, part: Callable[[], int]) -> Result:
     return Result(name, verdict, time.monotonic() - began)
 
 
-def _run(command: Sequence[str], environment: dict[str, str] | None = None) -> int:
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+def _run(command: Sequence[str], environment: dict[str, str] | None = None, output: IO[str] | None = None) -> int:
+    errors = None if output is None else subprocess.STDOUT
+    done = subprocess.run(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=errors, check=False)
+    return done.returncode
 
 
-def _print(results: Sequence[Result]) -> None:
+def _print(results: Sequence[Result], seconds: float) -> None:
     print()
     for result in results:
         print(f"  {result.name:<22}{result.verdict:<18}{result.seconds:>7.1f} s")
-    print(f"  {'':<40}{sum(result.seconds for result in results):>7.1f} s")
+    print(f"  {'in all':<40}{seconds:>7.1f} s")

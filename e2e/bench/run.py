@@ -10,6 +10,7 @@ from collections.abc import Sequence
 BENCHES = {
     "reconcile": ("e2e.bench.reconcile", "the operator against a bare client that makes the same writes"),
     "gateway": ("e2e.bench.gateway", "the AgentRoute's gateway with a whole policy against lesser proxies"),
+    "agent": ("e2e.bench.agent", "a run of an agent against the bare call of its model; its memory and its start"),
     "loop": ("e2e.bench.loop", "the scaling loop over 1,000 ModelServers against plain HTTP requests"),
 }
 """Each module has add_arguments(parser) and measure(options) -> Report."""

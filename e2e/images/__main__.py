@@ -1,4 +1,4 @@
-"""python -m e2e.images [operator|vllm]: build the images of the tests and print `name archive` of each, one a line."""
+"""python -m e2e.images [project|vllm]: build the images of the tests and print `name archive` of each, one a line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import note
 from e2e.images import Image, vllm
-from e2e.images.build import build_all, build_operator
+from e2e.images.build import build_all, build_project
 
 _BUILDS: dict[str, Callable[[], list[Image]]] = {
     "all": lambda: build_all(note),
-    "operator": lambda: [build_operator(note)],
+    "project": lambda: build_project(note),
     "vllm": lambda: [vllm.build(note).image],  # apart: only one scenario wants it
 }
 

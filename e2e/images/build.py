@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from e2e.images import Image, Progress, cache, debian, docker, golang, haproxy, registry, wheels
+from e2e.images import Image, Progress, cache, debian, docker, golang, haproxy, redis, registry, wheels
 from e2e.images.buildah import Buildah
 
 REPOSITORY = Path(__file__).parents[2]
@@ -27,32 +27,39 @@ OLLAMA_PACKAGES = ["libstdc++6", "busybox-static"]
 OLLAMA_HEADERS = ["libminiaudio-dev", "libstb-dev", "nlohmann-json3-dev"]
 AUTHORITIES = "ca-certificates"
 
-# What operator/Dockerfile copies; operator/Dockerfile.dockerignore lets nothing else in.
-OPERATOR_SOURCES = ["LICENSE", "README.md", "pyproject.toml", "requirements.lock", "operator/agentfleet"]
+# What operator/Dockerfile copies but for lock files; operator/Dockerfile.dockerignore lets nothing else in.
+SOURCES = ["LICENSE", "README.md", "pyproject.toml", "operator/agentfleet"]
+LOCKS = {"operator": REPOSITORY / "requirements.lock", "runtime": REPOSITORY / "operator" / "runtime.lock"}
+"""The targets of operator/Dockerfile, and which lock file each installs."""
 
 
-def build_operator(progress: Progress) -> Image:
-    """The operator's image from the working tree; seconds after a change of the source, nothing without one."""
+def build_project(progress: Progress) -> list[Image]:
+    """The project's own images from the working tree; seconds after a change of the source, nothing without one."""
     with cache.lock():
-        return _operator(progress)
+        return _project(progress)
 
 
 def build_all(progress: Progress) -> list[Image]:
     """All images; minutes the first time, nothing when all is there."""
     with cache.lock():
-        stand_ins = [build(progress) for build in (_llama_server, _registry, _ollama, _haproxy)]
-        return [_operator(progress), *stand_ins]
+        stand_ins = [build(progress) for build in (_llama_server, _registry, _ollama, _haproxy, _redis)]
+        return [*_project(progress), *stand_ins]
 
 
-def _operator(progress: Progress) -> Image:
-    tag, dockerfile = "agentfleet/operator:dev", REPOSITORY / "operator" / "Dockerfile"
+def _project(progress: Progress) -> list[Image]:
+    return [_own(target, lock, progress) for target, lock in LOCKS.items()]
+
+
+def _own(target: str, lock: Path, progress: Progress) -> Image:
+    """The image agentfleet/TARGET:dev from that target of operator/Dockerfile."""
+    tag, dockerfile = f"agentfleet/{target}:dev", REPOSITORY / "operator" / "Dockerfile"
     with_docker = docker.available()
-    sources = cache.digest(dockerfile, *(REPOSITORY / source for source in OPERATOR_SOURCES))
+    sources = cache.digest(dockerfile, lock, *(REPOSITORY / source for source in SOURCES))
 
     def make(archive: Path) -> None:
         progress(f"building {tag}")
         if with_docker:
-            docker.build(tag, REPOSITORY, dockerfile, "operator", archive)
+            docker.build(tag, REPOSITORY, dockerfile, target, archive)
             return
         buildah = Buildah(progress)
         buildah.clean()
@@ -60,15 +67,19 @@ def _operator(progress: Progress) -> Image:
             tag,
             REPOSITORY,
             dockerfile,
-            target="operator",
+            target=target,
             ignorefile=dockerfile.with_name("Dockerfile.dockerignore"),
             arguments={"BASE": _base(buildah, progress), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"},
-            volumes={wheels.wheelhouse(REPOSITORY, PYTHON, progress): "/wheels"},
+            volumes={_wheels(target, lock, progress): "/wheels"},
         )
         buildah.save(tag, archive)
 
     key = cache.digest("docker" if with_docker else _base_tag(), sources)
-    return Image(tag, cache.entry("operator.tar", key, make))
+    return Image(tag, cache.entry(f"{target}.tar", key, make))
+
+
+def _wheels(target: str, lock: Path, progress: Progress) -> Path:
+    return wheels.wheelhouse(f"{target}-wheels", lock, REPOSITORY / "pyproject.toml", PYTHON, progress)
 
 
 def _base_tag() -> str:
@@ -146,6 +157,14 @@ def _haproxy(progress: Progress) -> Image:
 
     key = cache.digest(FOLDER / "haproxy" / "Dockerfile", haproxy.SERVED.key, AUTHORITIES)
     return _image("haproxy", key, fill, progress)
+
+
+def _redis(progress: Progress) -> Image:
+    def fill(context: Path) -> None:
+        shutil.copytree(redis.tree(progress), context / "root", symlinks=True)
+        _add_shell(context / "root")
+
+    return _image("redis", cache.digest(FOLDER / "redis" / "Dockerfile", redis.KEY), fill, progress)
 
 
 def _image(name: str, key: str, fill: Callable[[Path], None], progress: Progress) -> Image:

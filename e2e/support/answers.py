@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,36 @@ _DEFAULT_TOKENS = 4
 _MOST_TOKENS = 100_000
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What is said where the text matters: as the message of a chat, whole or in words."""
+
+    text: str = ""
+    """{result} stands for what the last tool has answered, which a model repeats in its own words."""
+    calls: tuple[tuple[str, str], ...] = ()
+    """Tools that are called: name and arguments, as the JSON text that the model would write, sound or not."""
+    finish: str = ""
+    """The finish_reason; "" is `tool_calls` with calls, else `stop`."""
+    tokens: tuple[int, int] | None = None
+    """prompt and completion tokens of the usage, where they matter."""
+
+    @classmethod
+    def of(cls, told: Json) -> Reply:
+        """As JSON: {"text": …, "calls": [[name, arguments], …], "finish": …, "tokens": [7, 3]}."""
+        tokens = told.get("tokens")
+        return cls(
+            text=str(told.get("text", "")),
+            calls=tuple((str(name), str(arguments)) for name, arguments in told.get("calls", ())),
+            finish=str(told.get("finish", "")),
+            tokens=(int(tokens[0]), int(tokens[1])) if tokens else None,
+        )
+
+    def to(self, body: Json) -> Reply:
+        """What is said to a request."""
+        results = [str(each.get("content")) for each in body.get("messages", ()) if each.get("role") == "tool"]
+        return replace(self, text=self.text.replace("{result}", results[-1])) if results else self
 
 
 @dataclass(frozen=True)
@@ -40,6 +71,8 @@ class Answer:
     wanted_tokens: int = 0
     """0: as many as the request allows."""
     calls_tool: bool = False
+    reply: Reply | None = None
+    """Said instead of words without meaning, in a chat."""
 
     @property
     def model(self) -> str:
@@ -52,9 +85,18 @@ class Answer:
     @cached_property
     def words(self) -> list[str]:
         """The answer's text, a token each."""
+        if self.reply is not None:
+            return re.findall(r"\s*\S+\s*?|\s+", self.reply.text) or [""]
         names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
         allowed = next((self.body[name] for name in names if isinstance(self.body.get(name), int)), _DEFAULT_TOKENS)
         return [f"w{index} " for index in range(max(1, min(self.wanted_tokens or allowed, _MOST_TOKENS)))]
+
+    @property
+    def calls(self) -> tuple[tuple[str, str], ...]:
+        """Tools that a chat calls, and their arguments."""
+        if self.reply is not None:
+            return self.reply.calls
+        return ((self.tool, "{}"),) if self.tool else ()
 
     @property
     def tool(self) -> str | None:
@@ -89,19 +131,31 @@ class Answer:
 
     def _usage(self) -> Json:
         prompt, completion = -(-self.size // 4), len(self.words)
+        if self.reply is not None and self.reply.tokens is not None:
+            prompt, completion = self.reply.tokens
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def _finish(self) -> str:
-        return "tool_calls" if self.tool else "length"
+        if self.reply is not None and self.reply.finish:
+            return self.reply.finish
+        return "tool_calls" if self.calls else "length" if self.reply is None else "stop"
 
-    def _tool_calls(self, **more: int) -> list[Json]:
-        function = {"name": self.tool, "arguments": "{}"}
-        return [{**more, "id": f"call_{self.number}", "type": "function", "function": function}]
+    def _tool_calls(self, *, streamed: bool = False) -> list[Json]:
+        return [
+            {
+                **({"index": index} if streamed else {}),
+                "id": f"call_{self.number}_{index}" if index else f"call_{self.number}",
+                "type": "function",
+                "function": {"name": name, "arguments": arguments},
+            }
+            for index, (name, arguments) in enumerate(self.calls)
+        ]
 
     def _chat(self) -> Json:
         message: Json = {"role": "assistant", "content": "".join(self.words)}
-        if self.tool:
-            message = {"role": "assistant", "content": None, "tool_calls": self._tool_calls()}
+        if self.calls:
+            said = self.reply.text if self.reply is not None and self.reply.text else None
+            message = {"role": "assistant", "content": said, "tool_calls": self._tool_calls()}
         choice = {"index": 0, "message": message, "finish_reason": self._finish(), "logprobs": None}
         return {**self._head(), "choices": [choice], "usage": self._usage()}
 
@@ -121,8 +175,9 @@ class Answer:
         if self.kind == "completions":
             return [{"text": word} for word in self.words]
         deltas: list[Json] = [{"content": word} for word in self.words]
-        if self.tool:
-            deltas = [{"tool_calls": self._tool_calls(index=0)}]
+        if self.calls:
+            said = deltas if self.reply is not None and self.reply.text else []
+            deltas = [*said, {"tool_calls": self._tool_calls(streamed=True)}]
         deltas[0]["role"] = "assistant"
         return [{"delta": delta} for delta in deltas]
 

@@ -1,4 +1,4 @@
-"""How a scripted server answers: `NAME=VALUE` pairs with commas between, such as `status=503,delay=0.2`.
+"""What a scripted server is asked, and how it answers: `NAME=VALUE` pairs with commas, such as `status=503,delay=0.2`.
 
 Pure, and of the standard library alone, because `scripted.py` runs in pods with these files only.
 """
@@ -6,6 +6,8 @@ Pure, and of the standard library alone, because `scripted.py` runs in pods with
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -45,3 +47,23 @@ class Script:
             except ValueError:
                 raise ValueError(f"{pair!r}: a number is wanted, such as {name}=1") from None
         return dataclasses.replace(self, **values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Received:
+    """A request that arrived."""
+
+    path: str
+    model: str
+    headers: dict[str, str]
+    """By their names in small letters."""
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str, headers: Mapping[str, str], raw: bytes, body: Any) -> Received:
+        """ValueError where it is none that a model could answer."""
+        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+            raise ValueError("the body is no JSON object with a model")
+        named = {name.lower(): value for name, value in headers.items()}
+        return cls(path, body["model"], named, len(raw), hashlib.sha256(raw).hexdigest())

@@ -6,7 +6,8 @@ Every answer tells in `scripted` who gave it and what arrived. It runs within a 
 What it does is a script, `NAME=VALUE` pairs with commas between, such as `status=503,delay=0.2`; the names are the
 fields of `script.Script`. Strongest is the header `x-script` of a request, then a part of the path before /v1 (for
 clients of which only the URL can be set: /status=503/v1/chat/completions), then what was last PUT to /script, and at
-the start $SCRIPT. /stats, /requests and /body (the last one's) tell what has happened, DELETE on /stats forgets it. In
+the start $SCRIPT. Where the text matters, a list of `answers.Reply` is PUT to /replies. /stats,
+/requests and /body (the last one's) tell what has happened, DELETE on /stats forgets it. In
 pods it is `python -m e2e.support.scripted`, with the files that it imports: see `e2e/scenarios/scripted.py`.
 """
 
@@ -14,14 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import json
 import os
 import ssl
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,49 +30,27 @@ from typing import Any
 from aiohttp import web
 
 from e2e.support import answers
-from e2e.support.answers import Answer
-from e2e.support.script import Script
+from e2e.support.answers import Answer, Reply
+from e2e.support.script import Received, Script
+from e2e.support.tally import Tally
 
-_KEPT = 10_000
-"""Requests that are remembered, so that a pod that is asked for days does not grow."""
 _LARGEST = 64 << 20
 _MODELS = ("scripted",)
 
 
-@dataclasses.dataclass(frozen=True)
-class Received:
-    """A request that arrived."""
-
-    path: str
-    model: str
-    headers: dict[str, str]
-    """By their names in small letters."""
-    size: int
-    sha256: str
-
-    @classmethod
-    def of(cls, request: web.Request, raw: bytes, body: Any) -> Received:
-        """ValueError where it is none that a model could answer."""
-        if not isinstance(body, dict) or not isinstance(body.get("model"), str):
-            raise ValueError("the body is no JSON object with a model")
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        return cls(request.path, body["model"], headers, len(raw), hashlib.sha256(raw).hexdigest())
-
-
-class Server:
+class Server(Tally):
     """One server. Its script and its numbers may be used from any thread."""
 
     def __init__(self, name: str, script: str = "", models: tuple[str, ...] = _MODELS) -> None:
+        super().__init__()
         self.name = name
         self.models = models
         self.address = ""
         """host:port, once it listens."""
-        self._requests: deque[Received] = deque(maxlen=_KEPT)
-        self.body = b""
-        """Of the last one, byte for byte."""
-        self.received = self.abandoned = self.in_flight = self.peak = 0
-        self.answered: Counter[int] = Counter()
-        """By status; an answer that is cut off counts for none."""
+        self.replies: deque[Reply] = deque()
+        """What the next chats are answered with, one each; words without meaning once they are used up."""
+        self.reply_to: Callable[[dict[str, Any]], Reply | None] = lambda body: None
+        """Asked for a reply to a chat's body when `replies` are used up; runs in the server's thread."""
         self._gate: Future[None] | None = None
         self.play(script)
 
@@ -91,31 +69,6 @@ class Server:
             self._gate = None
             gate.set_result(None)
 
-    def forget(self) -> None:
-        """Count from zero; what is in flight stays in flight."""
-        self._requests.clear()
-        self.received = self.abandoned = 0
-        self.peak = self.in_flight
-        self.answered = Counter()
-
-    @property
-    def requests(self) -> list[Received]:
-        """The last ones that arrived, oldest first."""
-        return list(self._requests)
-
-    @property
-    def stats(self) -> dict[str, Any]:
-        """What /stats answers."""
-        return {
-            "name": self.name,
-            "received": self.received,
-            "in_flight": self.in_flight,
-            "peak": self.peak,
-            "abandoned": self.abandoned,
-            "answered": {str(status): count for status, count in sorted(self.answered.items())},
-            "models": dict(Counter(request.model for request in self.requests)),
-        }
-
     def app(self) -> web.Application:
         """What it serves."""
         app = web.Application(client_max_size=_LARGEST)
@@ -125,6 +78,7 @@ class Server:
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_put("/script", self._put_script)
+        app.router.add_put("/replies", self._put_replies)
         app.router.add_get("/stats", self._stats)
         app.router.add_delete("/stats", self._forget)
         app.router.add_get("/requests", self._tell_requests)
@@ -132,15 +86,14 @@ class Server:
         return app
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        with self._counted():
+        with self.counted():
             raw = await request.read()
             try:
                 script, body = self._script_for(request), json.loads(raw)
-                received = Received.of(request, raw, body)
+                received = Received.of(request.path, request.headers, raw, body)
             except ValueError as error:
                 return self._refuse(400, str(error))
-            self._requests.append(received)
-            self.body = raw
+            self.remember(received, raw)
             if gate := self._gate:
                 await asyncio.shield(asyncio.wrap_future(gate))  # whoever leaves opens it for nobody else
             await asyncio.sleep(script.delay)
@@ -148,7 +101,10 @@ class Server:
                 return self._refuse(script.status, f"scripted {script.status}", script.retry_after)
             about = {"name": self.name, **dataclasses.asdict(received)}
             kind = request.match_info["kind"]
-            answer = Answer(kind, self.received, int(time.time()), body, len(raw), about, script.chunks, script.tool)
+            reply = self._reply(kind, body)
+            answer = Answer(
+                kind, self.received, int(time.time()), body, len(raw), about, script.chunks, script.tool, reply
+            )
             send = self._stream if answer.is_stream else self._send
             return await send(request, answer, script)
 
@@ -194,25 +150,18 @@ class Server:
         headers = {"x-served-by": self.name} | ({"Retry-After": str(retry_after)} if retry_after else {})
         return web.json_response(answers.error(status, message), status=status, headers=headers)
 
+    def _reply(self, kind: str, body: dict[str, Any]) -> Reply | None:
+        if kind != "chat/completions":
+            return None
+        reply = self.replies.popleft() if self.replies else self.reply_to(body)
+        return reply.to(body) if reply else None
+
     def _script_for(self, request: web.Request) -> Script:
         script = self._script
         if script.times:
             self._left -= 1
             script = script if self._left >= 0 else Script()
         return script.changed(request.match_info.get("script", "")).changed(request.headers.get("x-script", ""))
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self.received += 1
-        self.in_flight += 1
-        self.peak = max(self.peak, self.in_flight)
-        try:
-            yield
-        except (asyncio.CancelledError, ConnectionError):
-            self.abandoned += 1  # by a client that has left
-            raise
-        finally:
-            self.in_flight -= 1
 
     async def _models(self, _: web.Request) -> web.Response:
         return web.json_response(answers.models(list(self.models)), headers={"x-served-by": self.name})
@@ -231,8 +180,12 @@ class Server:
             return web.Response(status=400, text=f"{error}\n")
         return web.Response(status=204)
 
+    async def _put_replies(self, request: web.Request) -> web.Response:
+        self.replies = deque(map(Reply.of, await request.json()))
+        return web.Response(status=204)
+
     async def _stats(self, _: web.Request) -> web.Response:
-        return web.json_response(self.stats)
+        return web.json_response({"name": self.name, **self.stats})
 
     async def _forget(self, _: web.Request) -> web.Response:
         self.forget()
@@ -271,11 +224,25 @@ def serving(
         try:
             yield server
         finally:
-            asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(timeout=10)
+            asyncio.run_coroutine_threadsafe(_end(runner), loop).result(timeout=30)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _end(runner: web.AppRunner) -> None:
+    """Leaves neither a task nor a socket behind in the loop, which ends then."""
+    for connection in runner.server.connections if runner.server else ():
+        if connection.transport:
+            connection.transport.abort()
+    await runner.cleanup()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    for _ in range(5):
+        await asyncio.sleep(0)  # for what transports do a moment after they were closed
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int, tls: ssl.SSLContext | None) -> str:
@@ -299,9 +266,14 @@ def main() -> None:
     certificate = Path(env["CERTIFICATE"]) if "CERTIFICATE" in env else None
     server = Server(env.get("NAME", "scripted"), env.get("SCRIPT", ""), tuple(env.get("MODELS", "scripted").split()))
     web.run_app(
-        server.app(), port=int(env.get("PORT", "8080")), ssl_context=_tls(certificate), access_log=None,
-        handler_cancellation=True, print=None,
-    )  # fmt: skip
+        server.app(),
+        host=env.get("HOST"),
+        port=int(env.get("PORT", "8080")),
+        ssl_context=_tls(certificate),
+        access_log=None,
+        handler_cancellation=True,
+        print=None,
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,13 @@ def copied() -> set[str]:
 
 
 def test_the_cache_key_covers_all_that_the_dockerfile_copies() -> None:
-    assert set(build.OPERATOR_SOURCES) == copied()
+    locks = {str(lock.relative_to(build.REPOSITORY)) for lock in build.LOCKS.values()}
+    assert {*build.SOURCES, *locks} == copied()
+
+
+def test_every_target_is_built() -> None:
+    stages = re.findall(r"^FROM python AS (\S+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert set(build.LOCKS) == set(stages)
 
 
 def test_the_context_holds_exactly_what_the_dockerfile_copies() -> None:

@@ -33,14 +33,14 @@ def test_a_path_that_does_not_exist_is_named() -> None:
 @pytest.mark.parametrize(
     ("paths", "parts"),
     [
-        ([], ["HAProxy", "unit tests", "lint", "format", "types", "import layers", "CRDs in sync", "chart"]),
-        (["tests/engines"], ["HAProxy", "unit tests"]),
-        (["e2e/chart", "tests"], ["HAProxy", "unit tests", "chart"]),
+        ([], ["HAProxy, Redis", "unit tests", "lint", "format", "types", "import layers", "CRDs in sync", "chart"]),
+        (["tests/engines"], ["HAProxy, Redis", "unit tests"]),
+        (["e2e/chart", "tests"], ["HAProxy, Redis", "unit tests", "chart"]),
         (["e2e/scenarios/drift"], []),
     ],
 )
 def test_paths_select_parts(monkeypatch: pytest.MonkeyPatch, paths: list[str], parts: list[str]) -> None:
-    monkeypatch.setattr(run, "_run", lambda command: 0)
+    monkeypatch.setattr(run, "_run", lambda command, **_: 0)
     assert [result.name for result in run._quick_parts(paths, [], selected=bool(paths))] == parts
 
 
@@ -48,7 +48,7 @@ def test_paths_select_parts(monkeypatch: pytest.MonkeyPatch, paths: list[str], p
 def test_one_part_that_fails_fails_all_but_the_rest_is_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, exit_status: int
 ) -> None:
-    monkeypatch.setattr(run, "_run", lambda command: status if "tests" in command else 0)
+    monkeypatch.setattr(run, "_run", lambda command, **_: status if "tests" in command else 0)
     assert run.main(Target(), ["--no-cluster"]) == exit_status
     table = capsys.readouterr().out
     assert table.count("passed") == 8 - (status != 0)
@@ -60,6 +60,7 @@ def test_one_part_that_fails_fails_all_but_the_rest_is_run(
     [
         (["e2e/scenarios"], ["vLLM", "policy evaluator", "LeaderWorkerSet's CRD"]),
         (["e2e/scenarios/vllm/test_vllm.py::test_x"], ["vLLM"]),
+        (["e2e/scenarios/agent_offline"], ["policy evaluator"]),
         (["e2e/scenarios/drift", "-x"], []),
     ],
 )

@@ -18,6 +18,7 @@ from openai import DefaultHttpxClient, OpenAI
 from e2e.cluster.shell import wait_until
 from e2e.scenarios import scripted as in_pods
 from e2e.support import scripted
+from e2e.support.answers import Reply
 from e2e.support.script import Script
 from e2e.traffic import Rate, traffic
 
@@ -76,6 +77,16 @@ def test_a_tool_is_called_where_the_script_says_so(openai: OpenAI) -> None:
     calls = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or []]
     assert [(call.index, call.function.name, call.function.arguments) for call in calls] == [(0, "look_up", "{}")]
     assert chunks[-1].choices[0].finish_reason == "tool_calls"
+
+
+def test_what_a_tool_has_answered_can_be_said(server: scripted.Server, openai: OpenAI) -> None:
+    server.replies.extend([Reply(text="{result}?"), Reply(text="It says {result}.")])
+    messages = [*MESSAGES, {"role": "tool", "tool_call_id": "call-1", "content": "T-1"}]
+    said = [
+        openai.chat.completions.create(model="m", messages=each).choices[0].message.content
+        for each in (MESSAGES, messages)
+    ]
+    assert said == ["{result}?", "It says T-1."]
 
 
 def test_completions_responses_embeddings_and_models(openai: OpenAI) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from e2e.images import BuildError, Progress, cache, debian
+from e2e.images import BuildError, Progress, cache, debian, unpacked
 from e2e.images.shell import run
 
 FOLDER = Path(__file__).parent
@@ -55,12 +55,7 @@ def tree(edition: Edition, progress: Progress) -> Path:
 
 def command(root: Path) -> list[str]:
     """What runs the HAProxy of a root file system on this machine, with the libraries from there and no others."""
-    program = root / "usr" / "sbin" / "haproxy"
-    try:
-        (loader,) = root.glob("usr/lib/*-linux-gnu/ld-linux-*.so.*")
-    except ValueError:
-        raise BuildError(f"{root} has no loader for programs, or several: is it not a Debian for Linux?") from None
-    return [str(loader), "--inhibit-cache", "--library-path", str(loader.parent), "--argv0", "haproxy", str(program)]
+    return unpacked.command(root, "usr/sbin/haproxy")
 
 
 def require(words: Sequence[str], minimum: str) -> None:
