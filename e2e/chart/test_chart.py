@@ -103,6 +103,7 @@ def test_environment_is_what_the_operator_reads() -> None:
     settings = Settings.from_environment(environment)
     image = f"agentfleet/operator:{__version__}"
     own = {"pod_name": "agentfleet-0", "lease_name": "agentfleet", "sidecar_image": image}
+    own["runtime_image"] = f"agentfleet/runtime:{__version__}"
     assert settings.model_dump() == Settings().model_dump() | own
 
 

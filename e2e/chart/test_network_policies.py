@@ -1,4 +1,4 @@
-"""The NetworkPolicies of ModelServers and of the operator, judged by cyclonus: who gets where, and who does not."""
+"""NetworkPolicies of ModelServers, Agents and the operator, judged by cyclonus: who gets where, and who does not."""
 
 from __future__ import annotations
 
@@ -7,15 +7,25 @@ from typing import Any
 
 import pytest
 
+from agentfleet.manifests.agent_names import agent_labels
+from agentfleet.manifests.agent_policy import agent_policy
+from agentfleet.manifests.agent_uses import Uses
 from agentfleet.manifests.names import child_labels
 from agentfleet.manifests.policy import loader_network_policy, network_policy
 from agentfleet.objects import LOADER_LABEL
+from agentfleet.resources.agent import Agent
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.settings import Settings
 from e2e.chart.rendering import NAMESPACE, render
 from e2e.policies.evaluator import Connection, Manifest, Peer, allowed
 
 SETTINGS = Settings(namespace=NAMESPACE, monitoring_namespaces=("metrics",), denied_cidrs=("10.0.0.0/24",))
+AGENT = Agent.from_manifest(
+    {
+        "metadata": {"name": "helper", "namespace": "demo", "uid": "uid-of-helper", "generation": 1},
+        "spec": {"model": {"modelServerRef": {"name": "local"}}},
+    }
+)
 ENGINE = 8080
 SIDECAR = 9901
 
@@ -106,6 +116,12 @@ apiserver   api-server  6443  no   # in the setting deniedCIDRs
 cloud       internet    443   yes
 cloud       api-server  443   no
 cloud       cloud-meta  443   no
+operator    agent       8080  yes  # whether it is ready, and how much it has to do
+operator    agent       9901  no
+metrics     agent       8080  yes
+client      agent       8080  yes
+stranger    agent       8080  no
+agent       internet    443   no
 operator    api-server  6443  yes
 operator    internet    80    no
 client      client      8080  yes  # pods that are not ours are left alone"""
@@ -121,7 +137,7 @@ def _server(name: str) -> ModelServer:
 def _policies() -> tuple[Manifest, ...]:
     servers = [_server(name) for name in SPECS]
     made = [network_policy(server, ENGINE, SETTINGS) for server in servers]
-    made += [loader_network_policy(_server("hub"), SETTINGS)]
+    made += [loader_network_policy(_server("hub"), SETTINGS), agent_policy(AGENT, Uses(), SETTINGS)]
     operators = render({"networkPolicy": {"enabled": True}}).all("NetworkPolicy")
     return (*(policy for policy in made if policy), *operators)
 
@@ -130,6 +146,7 @@ def _peers() -> dict[str, Peer]:
     servers = {name: Peer("10.244.1.2", "demo", child_labels(_server(name))) for name in SPECS}
     return servers | {
         "hub-loader": Peer("10.244.1.3", "demo", {LOADER_LABEL: "hub", "app.kubernetes.io/managed-by": "agentfleet"}),
+        "agent": Peer("10.244.1.4", "demo", agent_labels(AGENT)),
         "client": Peer("10.244.1.9", "demo", {"app": "chat"}),
         "chatter": Peer("10.244.2.9", "chat", {"app": "chat"}, {"team": "chat"}),
         "stranger": Peer("10.244.3.9", "other", {"app": "chat"}, {"team": "other"}),

@@ -16,6 +16,7 @@ agentfleet.dev/agentroutes: get list watch
 agentfleet.dev/agents: get list watch
 agentfleet.dev/modelservers/status: patch
 agentfleet.dev/agentroutes/status: patch
+agentfleet.dev/agents/status: patch
 apps/deployments: get list watch create patch delete
 apps/daemonsets: get list watch create patch delete
 apps/statefulsets: get list watch create patch delete
@@ -26,6 +27,7 @@ batch/jobs: get list watch create patch delete
 services: get list watch create patch delete
 configmaps: get list watch create patch delete
 persistentvolumeclaims: get list watch create patch delete
+serviceaccounts: get list watch create patch delete
 networking.k8s.io/networkpolicies: get list watch create patch delete
 gateway.networking.k8s.io/httproutes: get list watch create patch delete
 inference.networking.k8s.io/inferencepools: get list watch create patch delete
@@ -51,11 +53,14 @@ agentfleet.dev/modelservers: get list watch
 agentfleet.dev/modelservers/status: get list watch
 agentfleet.dev/modelservers/scale: get list watch
 agentfleet.dev/agentroutes: get list watch
-agentfleet.dev/agentroutes/status: get list watch"""
+agentfleet.dev/agentroutes/status: get list watch
+agentfleet.dev/agents: get list watch
+agentfleet.dev/agents/status: get list watch"""
 
 EDIT = """\
 agentfleet.dev/modelservers: create update patch delete deletecollection
 agentfleet.dev/agentroutes: create update patch delete deletecollection
+agentfleet.dev/agents: create update patch delete deletecollection
 agentfleet.dev/modelservers/scale: update patch"""
 
 SAMPLES = """\
@@ -70,17 +75,27 @@ USERS = {
 }
 OWN = {f"Role {NAMESPACE}/agentfleet-lease": LEASE}
 CLUSTER = "agentfleet-agentfleet-system"
+REVIEW = f"ClusterRole /{CLUSTER}-token-review"
+CALLERS = {REVIEW: "authentication.k8s.io/tokenreviews: create"}
+"""For pods of Agents, not for the operator."""
 NAMESPACED: Values = {"watch": {"namespaces": ["a", "b"]}}
 
 GOLDEN: dict[str, tuple[Values, dict[str, str]]] = {
-    "cluster": ({}, USERS | OWN | {f"ClusterRole /{CLUSTER}": WORK, f"ClusterRole /{CLUSTER}-nodes": NODES}),
-    "cluster without nodes": ({"watch": {"nodes": False}}, USERS | OWN | {f"ClusterRole /{CLUSTER}": WORK}),
+    "cluster": ({}, USERS | OWN | CALLERS | {f"ClusterRole /{CLUSTER}": WORK, f"ClusterRole /{CLUSTER}-nodes": NODES}),
+    "cluster without nodes": ({"watch": {"nodes": False}}, USERS | OWN | CALLERS | {f"ClusterRole /{CLUSTER}": WORK}),
     "namespaced": (
         NAMESPACED,
-        USERS | OWN | {f"ClusterRole /{CLUSTER}-nodes": NODES, "Role a/agentfleet": WORK, "Role b/agentfleet": WORK},
+        USERS
+        | OWN
+        | CALLERS
+        | {f"ClusterRole /{CLUSTER}-nodes": NODES, "Role a/agentfleet": WORK, "Role b/agentfleet": WORK},
     ),
-    "namespaced without nodes": (
-        {"watch": {"namespaces": ["a"], "nodes": False}, "rbac": {"aggregateRoles": False}},
+    "namespaced without nodes and callers": (
+        {
+            "watch": {"namespaces": ["a"], "nodes": False},
+            "rbac": {"aggregateRoles": False},
+            "agents": {"directCallers": False},
+        },
         OWN | {"Role a/agentfleet": WORK},
     ),
 }
@@ -128,7 +143,23 @@ def test_bindings_join_existing_roles_to_the_operator(values: Values) -> None:
     assert roles - bound == {role for role in roles if role in USERS}
     account = {"kind": "ServiceAccount", "name": rendered.pod["spec"]["serviceAccountName"], "namespace": NAMESPACE}
     for binding in rendered.all("RoleBinding") + rendered.all("ClusterRoleBinding"):
-        assert binding["subjects"] == [account]
+        if not _is_of_callers(binding):
+            assert binding["subjects"] == [account]
+
+
+def _is_of_callers(binding: dict[str, Any]) -> bool:
+    return str(binding["roleRef"]["name"]).endswith("-token-review")
+
+
+@pytest.mark.parametrize(
+    ("values", "groups"),
+    [({}, ["system:serviceaccounts"]), (NAMESPACED, ["system:serviceaccounts:a", "system:serviceaccounts:b"])],
+)
+def test_pods_of_watched_namespaces_may_ask_whose_a_token_is(values: Values, groups: list[str]) -> None:
+    [binding] = [each for each in render(values).all("ClusterRoleBinding") if _is_of_callers(each)]
+    assert [(subject["kind"], subject["name"]) for subject in binding["subjects"]] == [
+        ("Group", name) for name in groups
+    ]
 
 
 def _bound(rendered: Rendered) -> Iterator[str]:
@@ -141,12 +172,15 @@ def _bound(rendered: Rendered) -> Iterator[str]:
 def test_a_list_of_namespaces_means_no_write_across_the_cluster() -> None:
     rendered = render(NAMESPACED)
     for binding in rendered.all("ClusterRoleBinding"):
+        if _is_of_callers(binding):  # a TokenReview is a question: nothing is stored
+            continue
         role = rendered.one("ClusterRole", binding["roleRef"]["name"])
         assert {verb for rule in role["rules"] for verb in rule["verbs"]} <= {"get", "list", "watch"}
 
 
-def test_without_nodes_a_namespaced_operator_has_nothing_cluster_wide() -> None:
-    assert render({"watch": {"namespaces": ["a"], "nodes": False}}).all("ClusterRoleBinding") == []
+def test_without_nodes_and_callers_a_namespaced_operator_has_nothing_cluster_wide() -> None:
+    values: Values = {"watch": {"namespaces": ["a"], "nodes": False}, "agents": {"directCallers": False}}
+    assert render(values).all("ClusterRoleBinding") == []
 
 
 def test_everything_that_is_watched_may_be_watched() -> None:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, layout, wait_until
+from e2e.cluster import Cluster, ClusterError, EmbeddedCluster, Target, connect, layout
 from e2e.cluster.node import Node
 from e2e.cluster.shell import exclusive
 from e2e.scenarios import kube as api
-from e2e.scenarios import scripted
+from e2e.scenarios import namespaces
 from e2e.scenarios.kube import Kube
 from e2e.scenarios.operators import Operators, faults
 from e2e.scenarios.scenario import Scenario
 
-_PREFIX = "e2e-"
 _LAST = ("api_outage", "generated")
 """What disturbs others: after an outage all parts of a cluster need a minute to find together again, and thousands of
 objects take long to clear away."""
@@ -61,10 +60,10 @@ def kube(cluster: Cluster) -> Iterator[Kube]:
     Two runs at once would take each other's namespaces and operator away, so the second one waits.
     """
     with exclusive(layout.cache_home() / "scenarios.lock"), api.connect(cluster) as connection:
-        _sweep(connection)
+        namespaces.sweep(connection)
         yield connection
         if os.environ.get("AGENTFLEET_E2E_THROWAWAY") != "1":  # else the cluster itself is about to go
-            _sweep(connection)
+            namespaces.sweep(connection)
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +78,8 @@ def scenario(request: pytest.FixtureRequest, kube: Kube, operators: Operators) -
 
     Its removal is only begun: the pods drain while the next scenario runs.
     """
-    folder = Path(request.path).parent
-    namespace = _PREFIX + folder.name.replace("_", "-")
-    kube.create("Namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
-    # Before Kubernetes has made it, no pod can be created, and the next attempt is many seconds later.
-    wait_until(lambda: kube.get("ServiceAccount", "default", namespace) is not None, "a service account", timeout=30)
-    operators.wait_ready()
-    yield Scenario(kube, operators, folder, namespace)
-    _remove(kube, namespace)
+    with namespaces.opened(kube, operators, Path(request.path).parent) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -110,30 +103,3 @@ def spotless_log(request: pytest.FixtureRequest, operators: Operators) -> Iterat
     yield
     found = faults(operators.log(since=began), getattr(request.module, "EXPECTED_IN_LOG", None))
     assert not found, "in the operator's log:\n" + "\n".join(found[:20])
-
-
-def _sweep(kube: Kube) -> None:
-    """Remove what scenarios have made. Pods first: a namespace that goes with pods in it waits out half their grace."""
-    namespaces = _namespaces(kube)
-    for name in namespaces:
-        _remove(kube, name)
-    _wait(lambda: [pod["metadata"]["name"] for name in namespaces for pod in kube.list("Pod", name)], "pods")
-    for name in namespaces:
-        kube.delete("Namespace", name)
-    _wait(lambda: _namespaces(kube), "namespaces")
-
-
-def _remove(kube: Kube, namespace: str) -> None:
-    """Begin to remove what has pods. Gateways first: one that is going still asks for what its targets answer."""
-    kube.delete_all("AgentRoute", namespace)
-    kube.delete_all("ModelServer", namespace)
-    kube.delete_all("Deployment", namespace, labels=scripted.LABEL)
-
-
-def _namespaces(kube: Kube) -> list[str]:
-    names = (namespace["metadata"]["name"] for namespace in kube.list("Namespace"))
-    return [name for name in names if name.startswith(_PREFIX)]
-
-
-def _wait(left: Callable[[], list[str]], what: str) -> None:
-    wait_until(lambda: not left(), f"{what} of scenarios are gone", timeout=180, interval=0.5, hint=lambda: str(left()))

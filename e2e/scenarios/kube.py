@@ -18,6 +18,7 @@ Manifest = dict[str, Any]
 """A Kubernetes object as plain data."""
 
 _RESOURCES = {
+    "Agent": "/apis/agentfleet.dev/v1alpha1/agents",
     "AgentRoute": "/apis/agentfleet.dev/v1alpha1/agentroutes",
     "ConfigMap": "/api/v1/configmaps",
     "CustomResourceDefinition": "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
@@ -28,6 +29,7 @@ _RESOURCES = {
     "Lease": "/apis/coordination.k8s.io/v1/leases",
     "ModelServer": "/apis/agentfleet.dev/v1alpha1/modelservers",
     "Namespace": "/api/v1/namespaces",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
     "Node": "/api/v1/nodes",
     "PersistentVolume": "/api/v1/persistentvolumes",
     "PersistentVolumeClaim": "/api/v1/persistentvolumeclaims",

@@ -121,6 +121,7 @@ class Scenario:
         """The state of the namespace for humans: servers, pods, events, and the end of the operator's log."""
         parts = (
             ("AgentRoutes", "get", "agentroutes", "-o", "yaml"),
+            ("Agents", "get", "agents", "-o", "yaml"),
             ("ModelServers", "get", "modelservers", "-o", "yaml"),
             ("Pods", "get", "pods", "-o", "wide"),
             ("Events", "get", "events", "--sort-by=.lastTimestamp"),

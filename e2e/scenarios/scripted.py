@@ -18,7 +18,7 @@ from e2e.scenarios.scenario import Scenario
 PORT = 8080
 LABEL = "e2e.agentfleet.dev/stand-in"
 """Label of Deployments that go when their scenario ends."""
-_FILES = ("scripted.py", "answers.py", "script.py")
+_FILES = ("scripted.py", "answers.py", "script.py", "tally.py")
 _FOLDER = build.REPOSITORY / "e2e" / "support"
 _IMAGE = "agentfleet/operator:dev"
 _MOUNTED_AT = "/program"

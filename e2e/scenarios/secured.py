@@ -18,7 +18,7 @@ _MOUNTED_AT = "/certificate"
 
 def apply(scenario: Scenario, name: str, *, models: str = "scripted") -> None:
     """Have https://NAME.NAMESPACE.svc.cluster.local, and the ConfigMap NAME-ca that vouches for it."""
-    items = _manifests(name, models, *_certificate(f"{name}.{scenario.namespace}.svc.cluster.local"))
+    items = _manifests(name, models, *certificate(f"{name}.{scenario.namespace}.svc.cluster.local"))
     scenario.kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     scenario.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s", timeout=90)
 
@@ -43,12 +43,13 @@ def _manifests(name: str, models: str, certificate: str, key: str) -> list[Manif
     return [program, pair, authority | {"data": {"ca.crt": certificate}}, service, deployment]
 
 
-def _certificate(host: str) -> tuple[str, str]:
+def certificate(*hosts: str) -> tuple[str, str]:
     """A certificate that vouches for itself, and its key."""
+    names = ",".join(f"DNS:{host}" for host in hosts)
     with tempfile.TemporaryDirectory() as folder:
         key, certificate = Path(folder, "tls.key"), Path(folder, "tls.crt")
         request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        about = ["-days", "1", "-subj", "/CN=e2e", "-addext", f"subjectAltName=DNS:{host}"]
+        about = ["-days", "1", "-subj", "/CN=e2e", "-addext", f"subjectAltName={names}"]
         files: list[str | Path] = ["-keyout", key, "-out", certificate]
         subprocess.run([*request, *about, *files], check=True, capture_output=True, timeout=30)
         return certificate.read_text(), key.read_text()

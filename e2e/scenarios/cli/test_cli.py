@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.cluster import CommandError
-from e2e.cluster.shell import run
+from e2e.scenarios import agents
+from e2e.scenarios.plugin import Plugin
 from e2e.scenarios.scenario import Scenario
 
 _LOAD = ("--prompt-tokens=48", "--output-tokens=16", "--level-time=2s", "--max-concurrency=64", "--max-time=15s")
@@ -24,38 +22,18 @@ _SAMPLED = 75
 """Seconds until two samples, of half a minute each, are there."""
 
 
-class Plugin:
-    """`kubectl agentfleet`, run in the scenario's namespace."""
-
-    def __init__(self, scenario: Scenario) -> None:
-        self._scenario = scenario
-        self._cluster = scenario.kube.cluster
-        kubectl = next(word for word in self._cluster.kubectl_command() if Path(word).name == "kubectl")
-        # kubectl looks for its plugins in PATH, and bench for kubectl
-        path = (str(Path(sys.executable).parent), str(Path(kubectl).parent), os.environ["PATH"])
-        self._environment = {**os.environ, "PATH": ":".join(path), "KUBECONFIG": str(self._cluster.kubeconfig)}
-
-    def __call__(self, *arguments: str) -> str:
-        """What it answers; CommandError where it fails."""
-        argv = ["kubectl", "agentfleet", f"--namespace={self._scenario.namespace}", *arguments]
-        return run(self._cluster.network_command(argv), env=self._environment, shown=argv)
-
-    def data(self, *arguments: str) -> Any:
-        """The same, for programs."""
-        return json.loads(self(*arguments, "--output=json"))
-
-
 @pytest.fixture(scope="module")
 def agentfleet(scenario: Scenario) -> Iterator[Plugin]:
-    """The plugin, with a ModelServer that is ready."""
+    """The plugin, with a ModelServer and an Agent that are ready."""
     scenario.apply("servers.yaml")
     scenario.wait_ready()
+    agents.wait_ready(scenario)
     yield Plugin(scenario)
 
 
 def test_doctor_finds_nothing_wrong(agentfleet: Plugin) -> None:
     checks = agentfleet.data("doctor")
-    assert {"API server", "CRDs", "operator", "leader", "HTTP port", "ModelServers", "rights"} <= {
+    assert {"API server", "CRDs", "operator", "leader", "HTTP port", "ModelServers", "Agents", "rights"} <= {
         check["name"] for check in checks
     }
     assert [check for check in checks if check["result"] != "ok"] == []
@@ -65,6 +43,30 @@ def test_status(agentfleet: Plugin) -> None:
     assert agentfleet("status").startswith("Fleet: healthy, 1 of 1 ModelServers healthy (100 %)\n")
     (server,) = agentfleet.data("status")["modelServers"]
     assert (server["name"], server["mode"], server["readyReplicas"]) == ("desk", "Recommend", 1)
+
+
+def test_status_of_agents(agentfleet: Plugin) -> None:
+    assert "Agents: healthy, 1 of 1 Agents healthy (100 %)" in agentfleet("status", "--check")
+    (agent,) = agentfleet.data("status")["agents"]
+    assert (agent["name"], agent["model"], agent["readyReplicas"]) == ("clerk", "desk", 1)
+
+
+def test_a_chat_goes_on_and_is_in_the_audit(agentfleet: Plugin, scenario: Scenario) -> None:
+    first = agentfleet.data("chat", "agent/clerk", "Where is order 7?")
+    (turn,) = first["turns"]
+    assert turn["finish"] in ("stop", "length"), turn
+    (later,) = agentfleet.data("chat", "agent/clerk", "And order 8?", f"--session={first['session']}")["turns"]
+    assert later["usage"]["prompt_tokens"] > turn["usage"]["prompt_tokens"], "the agent has forgotten the first turn"
+
+    def audited() -> list[dict[str, Any]]:
+        lines = map(json.loads, agentfleet("audit", "show", "agent/clerk", "-o", "json").splitlines())
+        runs = [line for line in lines if line["kind"] == "run"]
+        return runs if {turn["request"], later["request"]} <= {line["request"] for line in runs} else []
+
+    runs = scenario.until(audited, "the log has both runs", timeout=30)
+    assert {run["caller"] for run in runs} == {f"system:serviceaccount:{scenario.namespace}:default"}
+    for source in ("logs", "files"):
+        assert "1 chains: whole" in agentfleet("audit", "verify", "agent/clerk", f"--from={source}")
 
 
 def test_bench_finds_where_the_goal_breaks(agentfleet: Plugin) -> None:

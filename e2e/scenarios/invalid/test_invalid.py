@@ -9,22 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from e2e.cluster import CommandError
 from e2e.scenarios.kube import Refused
+from e2e.scenarios.refusals import check_refused, refused_files
 from e2e.scenarios.scenario import Scenario
 
-_FILES = sorted((Path(__file__).parent / "refused").glob("*.yaml"))
-_MARK = "# refused: "
 
-
-@pytest.mark.parametrize("file", _FILES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", refused_files(__file__), ids=lambda file: file.stem)
 def test_is_refused_in_words_that_help(scenario: Scenario, file: Path) -> None:
-    first = file.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith(_MARK)
-    with pytest.raises(CommandError) as refused:
-        scenario.apply(f"refused/{file.name}")
-    for word in first.removeprefix(_MARK).split(" | "):
-        assert word in refused.value.stderr
+    check_refused(scenario, file)
 
 
 @pytest.mark.parametrize("field", ["uri", "name"])

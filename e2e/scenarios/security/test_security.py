@@ -5,12 +5,11 @@ The network of the test cluster enforces no policies: cyclonus says what the liv
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from e2e.install import NAMESPACE as OPERATORS
-from e2e.policies.evaluator import Connection, Manifest, Peer, allowed
+from e2e.policies.evaluator import Connection, Peer, allowed
+from e2e.scenarios.networks import peer, policies
 from e2e.scenarios.scenario import Scenario
 
 MODEL = "acme/tiny:1"
@@ -53,26 +52,11 @@ def test_a_folder_of_the_node_is_not_admitted_and_the_status_says_so(scenario: S
     assert scenario.children("Pod", "folder") == []
 
 
-def _policies(scenario: Scenario) -> list[Manifest]:
-    found = json.loads(scenario.kubectl("get", "networkpolicies", "-o", "json"))["items"]
-    return [
-        {"metadata": {field: policy["metadata"][field] for field in ("name", "namespace")}, "spec": policy["spec"]}
-        for policy in found
-    ]
-
-
-def _peer(scenario: Scenario, pod: Manifest) -> Peer:
-    namespace = pod["metadata"]["namespace"]
-    found = scenario.kube.get("Namespace", namespace)
-    assert found is not None
-    return Peer(pod["status"]["podIP"], namespace, pod["metadata"]["labels"], found["metadata"]["labels"])
-
-
 def test_live_policies_let_through_what_is_needed_and_no_more(scenario: Scenario) -> None:
     scenario.until(lambda: scenario.children("Pod", "watched"), "the endpoint is watched")
-    pulled, watched = (_peer(scenario, scenario.children("Pod", name)[0]) for name in ("pulled", "watched"))
-    operator = _peer(scenario, scenario.kube.list("Pod", OPERATORS)[0])
-    registry = _peer(scenario, scenario.kube.list("Pod", REGISTRY, labels="app=registry")[0])
+    pulled, watched = (peer(scenario, scenario.children("Pod", name)[0]) for name in ("pulled", "watched"))
+    operator = peer(scenario, scenario.kube.list("Pod", OPERATORS)[0])
+    registry = peer(scenario, scenario.kube.list("Pod", REGISTRY, labels="app=registry")[0])
     client = Peer("10.244.1.250", scenario.namespace, {"app": "chat"}, pulled.namespace_labels)
     metadata, internet = Peer("169.254.169.254"), Peer("203.0.113.7")
     expected = {
@@ -88,5 +72,5 @@ def test_live_policies_let_through_what_is_needed_and_no_more(scenario: Scenario
         "watcher to the sidecar": (Connection(watched, pulled, SIDECAR), False),
         "watcher to the internet": (Connection(watched, internet, 443), False),
     }
-    verdicts = allowed(_policies(scenario), [connection for connection, _ in expected.values()])
+    verdicts = allowed(policies(scenario), [connection for connection, _ in expected.values()])
     assert dict(zip(expected, verdicts, strict=True)) == {name: verdict for name, (_, verdict) in expected.items()}

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from e2e.images import vllm
+from e2e.scenarios import agents
 from e2e.scenarios.kube import Manifest
 from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, table, traffic
@@ -17,6 +18,8 @@ REPOSITORY = "acme--tiny"
 BASE = [NAME, REPOSITORY]
 _START = 150
 """Seconds that a start may take: importing vLLM in three processes is most of it."""
+_SEEDS = 50
+"""Most that are tried until a call is whole: seven of ten give one."""
 _LISTED = 120
 """Seconds until an adapter is served or gone: the kubelet looks for a changed list once a minute."""
 # Streams of 2 to 5 s, one always in flight. More would pile up while the second pod starts on the same two cores.
@@ -26,7 +29,7 @@ _STREAMS_OF_ADAPTER = Rate(streams=0.2, stream_tokens=200, shorts=0.2, short_tok
 
 @pytest.fixture(scope="module", autouse=True)
 def _served(scenario: Scenario, provided: None) -> None:
-    scenario.apply("modelserver.yaml")
+    scenario.apply("modelserver.yaml", "agent.yaml")
     scenario.wait_ready(NAME, timeout=_START)
 
 
@@ -75,6 +78,42 @@ def test_it_serves_under_both_names(scenario: Scenario) -> None:
 
 def test_status_names_its_version(scenario: Scenario) -> None:
     assert scenario.server(NAME)["status"]["engineVersion"].startswith(vllm.version())
+
+
+def test_an_agent_bears_calls_that_make_no_sense(scenario: Scenario) -> None:
+    """The model is made to call the agent's tool. With random weights it takes some seeds until the call is a whole one
+    within its tokens, and its arguments are junk: no client ever sees more of that than an answer without sense."""
+    agents.wait_ready(scenario, "caller")
+    with (
+        agents.address(scenario, "caller") as address,
+        agents.client(address, agents.token(scenario), timeout=120) as client,
+    ):
+        for seed in range(_SEEDS):
+            answer = client.chat.completions.with_raw_response.create(
+                model="caller",
+                messages=[{"role": "user", "content": "Where is parcel 7?"}],
+                tool_choice={"type": "function", "function": {"name": "find_parcel"}},
+                temperature=1,
+                seed=seed,
+            )
+            assert "x-agentfleet-finish" not in answer.headers  # which a fallback reply has
+            assert answer.parse().choices[0].finish_reason in ("stop", "length")
+            if agents.metric(scenario, "caller", "agentfleet_agent_tool_calls_total", source="find-parcel"):
+                break
+        else:
+            pytest.fail(f"no whole call with {_SEEDS} seeds")
+    request = answer.headers["x-request-id"]
+    run = scenario.until(lambda: _audited(scenario, "run", request), "the run is in the log")
+    called = scenario.until(lambda: _audited(scenario, "tool", request), "its call is in the log")
+    assert (called["tool"], called["decision"], called["reason"]) == ("find_parcel", "refused", "arguments")
+    assert (run["decision"], run["status"]) == ("ok", 200)
+    assert run["model_calls"] > 1  # it was told what was wrong with its call
+    scenario.kubectl("delete", "agent", "caller", "--wait=false")
+
+
+def _audited(scenario: Scenario, kind: str, request: str) -> Manifest | None:
+    lines = agents.audit(scenario, "caller")
+    return next((line for line in lines if (line["kind"], line.get("request")) == (kind, request)), None)
 
 
 def test_an_adapter_is_a_model_of_its_own(scenario: Scenario) -> None:
