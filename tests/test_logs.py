@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -30,6 +32,21 @@ def test_a_line_has_what_is_needed() -> None:
         "key": "ModelServer/default/llama",
         "reason": "NotYet",
     }
+
+
+def test_of_libraries_what_nobody_can_use_is_left_out() -> None:
+    names = ("agent_framework", "agent_framework._workflows._runner", "a2a.client.card_resolver", "uvicorn.error")
+    program = f"""
+import logging
+from agentfleet import logs
+logs.configure("INFO")
+for name in {names}:
+    logging.getLogger(name).info("Function pay succeeded.")
+    logging.getLogger(name).warning("%s", name)
+logging.getLogger("agentfleet.x").info("ours")
+"""
+    done = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True, check=True)
+    assert [json.loads(line)["msg"] for line in done.stderr.splitlines()] == [*names, "ours"]
 
 
 def test_a_traceback_is_one_field() -> None:

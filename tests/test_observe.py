@@ -208,9 +208,9 @@ def test_a_status_of_its_own_wakes_a_model_server_never() -> None:
 def test_what_a_route_refers_to_wakes_it_when_it_comes_changes_and_goes() -> None:
     stage = Stage()
     stage.references.set(ROUTE, {key_of(agent()), key_of(namespace())})
-    for make in (agent, namespace):
-        assert stage.event(make()) == [ROUTE]
-        assert stage.event(make(), deleted=True) == [ROUTE]
+    for make, itself in ((agent, [key_of(agent())]), (namespace, [])):
+        assert stage.event(make()) == [*itself, ROUTE]
+        assert stage.event(make(), deleted=True) == [*itself, ROUTE]
     stage.event(namespace())
     renamed = namespace()
     renamed["metadata"] |= {"resourceVersion": "2", "labels": {"team": "b"}}

@@ -40,6 +40,19 @@ async def peer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         yield request.param
 
 
+async def test_a_pod_of_an_agent_that_is_not_ready_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"ready": False, "problems": {"model": "no answer"}, "notes": []}
+
+    async def unready(_: web.Request) -> web.Response:
+        return web.json_response(said, status=503)
+
+    app = web.Application()
+    app.router.add_get("/readyz", unready)
+    async with TestServer(app, host="127.0.0.1") as server, httpx.AsyncClient() as client:
+        monkeypatch.setattr(sidecars, "AGENT_PORT", server.port)
+        assert await HttpSidecars(client).readiness({"pod": "127.0.0.1"}) == {"pod": said}
+
+
 async def test_only_an_answer_is_an_answer(peer: str) -> None:
     async with httpx.AsyncClient() as client, asyncio.timeout(5):
         found = await HttpSidecars(client).statuses({"pod": "127.0.0.1"})

@@ -16,16 +16,22 @@ import pytest
 import yaml
 
 from agentfleet.gateway import haproxy
-from agentfleet.objects import KINDS
+from agentfleet.objects import KINDS, Key, Manifest
+from agentfleet.planning.agent_observed import AgentObserved
+from agentfleet.planning.agent_plan import plan_agent
+from agentfleet.planning.agent_uses import agent_uses
 from agentfleet.planning.observed import Observed
 from agentfleet.planning.plan import plan
 from agentfleet.planning.preparation import prepare
 from agentfleet.planning.route_plan import plan_route
+from agentfleet.resources.agent import Agent
 from agentfleet.resources.agentroute import AgentRoute
 from agentfleet.resources.modelserver import ModelServer
 from agentfleet.resources.modelserver_status import ModelServerStatus
 from agentfleet.resources.profile import Profile
 from agentfleet.settings import Settings
+from tests.agents import UID as AGENT_UID
+from tests.agents import served, service
 from tests.builders import NAMESPACE, UID
 from tests.planning.route_fleet import RouteFleet
 from tests.routes import ROUTE_UID, SETTINGS, Held, resolved
@@ -67,6 +73,7 @@ def _documents() -> Iterator[Found]:
 DOCUMENTS = tuple(_documents())
 SERVERS = [found for found in DOCUMENTS if found.content.get("kind") == "ModelServer"]
 ROUTES = [found for found in DOCUMENTS if found.content.get("kind") == "AgentRoute"]
+AGENTS = [found for found in DOCUMENTS if found.content.get("kind") == "Agent"]
 
 
 def _profiles(page: Path) -> dict[str, Profile]:
@@ -127,6 +134,24 @@ def test_a_route_is_legal_and_becomes_gateways(found: Found) -> None:
     resolution = resolved(route, held)
     assert {target.reason for target in resolution.targets.values()} <= {"Serving", "External"}
     assert plan_route(route, resolution, fleet.observed(), SETTINGS, haproxy.render).apply
+
+
+@pytest.mark.parametrize("found", AGENTS, ids=str)
+def test_an_agent_is_legal_and_becomes_pods(found: Found) -> None:
+    """Whatever it refers to is there: that is the reader's to make."""
+    unknown = _unknown(found.content["spec"], _schema("agents")["properties"]["spec"], "spec")
+    assert list(unknown) == []
+    stored = {"namespace": NAMESPACE, "uid": AGENT_UID, "generation": 1}
+    agent = Agent.from_manifest(found.content | {"metadata": found.content["metadata"] | stored})
+
+    def there(key: Key) -> Manifest:
+        if key.kind == "Service":
+            return service(key.name, key.namespace, 80)
+        spec = {"targets": []} if key.kind == "AgentRoute" else {"allowedNamespaces": {"from": "All"}}
+        return served(key.kind, key.name, key.namespace, **spec)
+
+    uses = agent_uses(agent, there, SETTINGS)
+    assert plan_agent(agent, uses, AgentObserved(), 1, SETTINGS).apply
 
 
 def _servers_of(value: Any) -> Iterator[str]:
