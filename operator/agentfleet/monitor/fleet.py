@@ -27,6 +27,7 @@ WRONG: Final[Mapping[str, str]] = {
     c.CAPACITY_BLOCKED: "True",
     c.CONFLICTING_AUTOSCALER: "True",
     c.THRESHOLD_EXCEEDED: "True",
+    c.MODEL_READY: "False",
     c.TOOLS_READY: "False",
     c.ALERTING: "True",
 }
