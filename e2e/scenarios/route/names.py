@@ -20,12 +20,12 @@ def models_lists_every_name(shop: Shop) -> None:
     assert not any(name.startswith("agent/") for name in listed), listed
 
 
-def an_agent_without_its_kind_is_said_and_the_rest_serves(shop: Shop) -> None:
+def an_agent_that_is_missing_is_said_and_the_rest_serves(shop: Shop) -> None:
     resolved = condition(shop.scenario, "shop", "ResolvedRefs")
-    assert (resolved["status"], resolved["reason"]) == ("False", "KindNotInstalled"), resolved
+    assert (resolved["status"], resolved["reason"]) == ("False", "TargetNotFound"), resolved
     reasons = {target["name"]: target["reason"] for target in status(shop.scenario, "shop")["targets"]}
     serving = dict.fromkeys(("small", "large", "vectors"), "Serving")
-    assert reasons == serving | {"helper": "KindNotInstalled", "cloud": "External"}
+    assert reasons == serving | {"helper": "NotFound", "cloud": "External"}
 
 
 def each_name_leads_to_its_target(shop: Shop) -> None:
@@ -95,7 +95,7 @@ def groups_have_rules_of_their_own(shop: Shop) -> None:
 
 CHECKS = (
     models_lists_every_name,
-    an_agent_without_its_kind_is_said_and_the_rest_serves,
+    an_agent_that_is_missing_is_said_and_the_rest_serves,
     each_name_leads_to_its_target,
     each_target_gets_its_own_model_id,
     an_unknown_name_is_told,
