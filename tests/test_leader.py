@@ -25,6 +25,7 @@ class FakeLeases:
         self.writes = 0
         self.fail: Callable[[], Exception | None] = lambda: None
         self.lose_answer = False
+        self.slow_answers = 0.0
         self.hang = False
         self._versions = itertools.count(1)
 
@@ -56,7 +57,10 @@ class FakeLeases:
         self.lease["metadata"]["resourceVersion"] = str(next(self._versions))
         if self.lose_answer:
             raise Transient("connection reset")
-        return copy.deepcopy(self.lease)
+        answer = copy.deepcopy(self.lease)
+        if self.slow_answers:
+            await asyncio.sleep(self.slow_answers)
+        return answer
 
 
 class Replica:
@@ -356,6 +360,35 @@ def test_a_release_that_fails_does_not_fail_the_end() -> None:
         a.stop.set()
         await a.task
         assert asyncio.get_running_loop().time() == 4
+
+    run(scenario())
+
+
+def test_a_renewal_that_the_end_cuts_off_does_not_keep_the_lease() -> None:
+    async def scenario() -> None:
+        leases = FakeLeases()
+        a = Replica(leases)
+        await asyncio.sleep(1)
+        leases.slow_answers = 0.2  # the renewal of second 2 is written, and its answer is on the way
+        await asyncio.sleep(1.1)
+        a.stop.set()
+        await a.task
+        assert leases.spec["holderIdentity"] == ""
+
+    run(scenario())
+
+
+def test_what_another_has_taken_meanwhile_is_not_released() -> None:
+    async def scenario() -> None:
+        leases = FakeLeases()
+        a = Replica(leases)
+        await asyncio.sleep(1)
+        assert leases.lease is not None
+        leases.lease["spec"]["holderIdentity"] = "pod-b_1234"
+        leases.lease["metadata"]["resourceVersion"] = "99"
+        a.stop.set()
+        await a.task
+        assert leases.spec["holderIdentity"] == "pod-b_1234"
 
     run(scenario())
 

@@ -223,19 +223,31 @@ class LeaseGate:
 
     async def _release(self) -> None:
         """Let the next replica start at once; where that fails it starts after the lease duration."""
+        try:
+            async with asyncio.timeout(_RELEASE_TIMEOUT):
+                try:
+                    await self._write_release()
+                except Conflict:
+                    # a renewal that the end cut off may have been written all the same
+                    lease = await self._client.read_lease(self._terms.namespace, self._terms.name)
+                    if lease is None or self._holder(lease["spec"]) != self._identity:
+                        logger.info("the Lease %s is another's already", self._terms.name)
+                        return
+                    self._lease = lease
+                    await self._write_release()
+        except (Transient, InvalidSpec, TimeoutError) as error:
+            logger.warning("the Lease is not released: %s", str(error) or "timed out")
+        else:
+            logger.info("released the Lease %s", self._terms.name)
+
+    async def _write_release(self) -> None:
         spec = {
             **self._lease["spec"],
             "holderIdentity": "",
             "leaseDurationSeconds": 1,
             "renewTime": _micro_time(self._now()),
         }
-        try:
-            async with asyncio.timeout(_RELEASE_TIMEOUT):
-                await self._client.write_lease(self._with_spec(self._lease, spec))
-        except (Transient, InvalidSpec, TimeoutError) as error:
-            logger.warning("the Lease is not released: %s", str(error) or "timed out")
-        else:
-            logger.info("released the Lease %s", self._terms.name)
+        await self._client.write_lease(self._with_spec(self._lease, spec))
 
 
 async def _cancel(task: asyncio.Future[None]) -> None:
