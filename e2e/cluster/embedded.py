@@ -96,6 +96,10 @@ class EmbeddedCluster:
         address = self.kubectl("-n", namespace, "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
         yield f"{address}:{port}"
 
+    def forget_attempts(self) -> None:
+        """Forget connections that were begun here and never answered: their source ports are free to go elsewhere."""
+        network.forget_attempts()
+
     def load_image(self, archive: Path) -> None:
         """Load an image archive (``docker save`` format) into every real node, unless it is there already."""
         archive = archive.resolve()

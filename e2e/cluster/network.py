@@ -106,3 +106,12 @@ def set_link(node: str, *, up: bool) -> None:
 def link_is_up(node: str) -> bool:
     link = json.loads(CONTROL.ip("-json", "link", "show", layout.network_namespace(node)))
     return "UP" in link[0]["flags"]
+
+
+def forget_attempts() -> None:
+    """Forget connections of the control plane's network that were begun and never answered; there must be some.
+
+    The kernel keeps an attempt's translated address for two minutes. Whoever gets the same source port for the same
+    Service within that time is sent there again, whatever kube-proxy has learnt since.
+    """
+    run(CONTROL.enter(["conntrack", "-D", "-p", "tcp", "--state", "SYN_SENT"]))

@@ -58,7 +58,7 @@ def _applied(scenario: Scenario, caches: Path) -> Iterator[None]:
 
 def _tell_hub(scenario: Scenario, what: str) -> None:
     with scenario.kube.cluster.service(scenario.namespace, "hub", 80) as address:
-        scenario.until(lambda: _put(f"http://{address}/{what}"), f"the hub takes {what}", timeout=10)
+        scenario.until(lambda: _put(f"http://{address}/{what}"), f"the hub takes {what}")
 
 
 def _put(url: str) -> bool:

@@ -19,7 +19,7 @@ def _applied(scenario: Scenario) -> Iterator[None]:
 
 
 def test_the_missing_claim_is_named(scenario: Scenario) -> None:
-    scenario.until(lambda: scenario.stalled(NAME) == "ClaimNotFound", "it is Stalled by ClaimNotFound", timeout=10)
+    scenario.until(lambda: scenario.stalled(NAME) == "ClaimNotFound", "it is Stalled by ClaimNotFound")
     stalled = scenario.condition(NAME, "Stalled")
     assert stalled is not None
     assert "models" in stalled["message"]

@@ -61,7 +61,7 @@ def test_deleted_children_return(scenario: Scenario) -> None:
         now = _uids(scenario)
         return all(now.get(child, uid) != uid for child, uid in before.items() if child[0] != "Pod")
 
-    scenario.until(all_back, "Services, ConfigMap and Deployment are there again", timeout=10)
+    scenario.until(all_back, "Services, ConfigMap and Deployment are there again")
     scenario.wait_ready(NAME)
     scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 1, "a new pod serves")
     with scenario.chat(NAME) as chat:
@@ -98,7 +98,7 @@ def test_edited_children_are_put_right(scenario: Scenario, edit: str) -> None:
         now = scenario.kube.get(kind, name, scenario.namespace)
         return now is not None and _wish(now) == _wish(before)
 
-    scenario.until(repaired, f"{kind} {name} is as it was", timeout=10)
+    scenario.until(repaired, f"{kind} {name} is as it was")
 
 
 def _child_name(scenario: Scenario, kind: str, suffix: str) -> str:

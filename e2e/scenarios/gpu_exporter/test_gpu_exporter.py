@@ -142,7 +142,7 @@ def test_samples_name_the_pods_to_which_the_kubelet_gave_devices(scenario: Scena
     scenario.wait_ready("sliced", "shared")
     sliced, shared = _pod_of(scenario, "sliced"), _pod_of(scenario, "shared")
     wanted = {(GPU_A, shared): 1.0, (MIG, sliced): 1.0}
-    scenario.until(lambda: exporter.samples("allocated") == wanted, "both pods hold their devices", timeout=15)
+    scenario.until(lambda: exporter.samples("allocated") == wanted, "both pods hold their devices")
     assert exporter.samples("utilization_percent") == {(GPU_A, shared): 37}
     assert exporter.samples("memory_used_bytes")[MIG, sliced] == 3 * nvml.GIB
     assert exporter.samples("supported")[MIG, sliced] == 0
@@ -174,7 +174,7 @@ def test_a_gpu_falls_off_the_bus_and_comes_back(
 ) -> None:
     shared = _pod_of(scenario, "shared")
     exporter.hardware(error__0__nvmlDeviceGetUtilizationRates=LOST)
-    scenario.until(lambda: exporter.samples("up").get((GPU_A, shared)) == 0, "the GPU is down", timeout=15)
+    scenario.until(lambda: exporter.samples("up").get((GPU_A, shared)) == 0, "the GPU is down")
     assert (GPU_A, shared) not in exporter.samples("memory_used_bytes")
     assert exporter.samples("up")[MIG, _pod_of(scenario, "sliced")] == 1
     assert json.loads(exporter.text("/healthz")) == {
@@ -182,9 +182,9 @@ def test_a_gpu_falls_off_the_bus_and_comes_back(
         "problems": [f"GPU 0 {GPU_A}: nvmlDeviceGetUtilizationRates: GPU is lost"],
     }
     said = f"GPUs of {embedded.nodes[-1].name}: lost: GPU 0 {GPU_A}"
-    scenario.until(lambda: said in scenario.operators.log() or None, "the operator says so", timeout=30)
+    scenario.until(lambda: said in scenario.operators.log() or None, "the operator says so")
     exporter.hardware()
-    scenario.until(lambda: exporter.samples("up").get((GPU_A, shared)) == 1, "the GPU is back", timeout=15)
+    scenario.until(lambda: exporter.samples("up").get((GPU_A, shared)) == 1, "the GPU is back")
 
 
 def test_a_kubelet_that_restarts_is_asked_again(
@@ -200,7 +200,7 @@ def test_a_kubelet_that_restarts_is_asked_again(
     finally:
         embedded.nodes[-1].kubelet.start()
         embedded.wait_ready()
-    scenario.until(lambda: exporter.samples("allocated") == before, "the pods are known again", timeout=30)
+    scenario.until(lambda: exporter.samples("allocated") == before, "the pods are known again")
     pod = exporter.pod()
     assert pod is not None
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0

@@ -42,7 +42,7 @@ def _scheduled(scenario: Scenario, name: str) -> Manifest | None:
 
 
 def test_without_gpus_it_waits_and_says_so(scenario: Scenario) -> None:
-    reconciling = scenario.until(lambda: _unschedulable(scenario, "first"), "first is Unschedulable", timeout=15)
+    reconciling = scenario.until(lambda: _unschedulable(scenario, "first"), "first is Unschedulable")
     ready = scenario.condition("first", "Ready")
     assert ready is not None
     assert (ready["status"], ready["reason"]) == ("Unknown", "Unschedulable")
@@ -54,7 +54,7 @@ def test_without_gpus_it_waits_and_says_so(scenario: Scenario) -> None:
 def test_it_goes_where_gpus_appear(scenario: Scenario, embedded: EmbeddedCluster) -> None:
     node = embedded.nodes[-1].name
     embedded.set_gpus(node, _WANTED)
-    pod = scenario.until(lambda: _scheduled(scenario, "first"), "first has a node", timeout=15)
+    pod = scenario.until(lambda: _scheduled(scenario, "first"), "first has a node")
     assert pod["spec"]["nodeName"] == node
     # What stops it now is the next thing that is wrong with it.
     scenario.until(lambda: scenario.stalled("first") == "ImagePullFailed", "first is not Unschedulable any more")
@@ -81,7 +81,7 @@ def test_the_pod_asks_for_what_was_given(scenario: Scenario) -> None:
 
 def test_a_class_that_does_not_exist_is_named(scenario: Scenario) -> None:
     scenario.apply("second.yaml")
-    scenario.until(lambda: scenario.stalled("unclassed") == "Rejected", "unclassed is Stalled by Rejected", timeout=15)
+    scenario.until(lambda: scenario.stalled("unclassed") == "Rejected", "unclassed is Stalled by Rejected")
     for kind in ("Ready", "Stalled"):
         condition = scenario.condition("unclassed", kind)
         assert condition is not None
@@ -96,7 +96,7 @@ def test_it_serves_once_the_class_is_there(scenario: Scenario) -> None:
 
 
 def test_taken_gpus_are_not_given_twice(scenario: Scenario) -> None:
-    scenario.until(lambda: _unschedulable(scenario, "second"), "second is Unschedulable", timeout=15)
+    scenario.until(lambda: _unschedulable(scenario, "second"), "second is Unschedulable")
     assert _scheduled(scenario, "second") is None
     scenario.kubectl("scale", "ms", "first", "--replicas=0")
     scenario.until(lambda: _scheduled(scenario, "second"), "second has the GPUs that first had")

@@ -27,7 +27,7 @@ _CAUSES = {
     "internal error": "status=500",
     "unavailable": "status=503",
     "overloaded": "status=529",
-    "timeout": "delay=3",
+    "timeout": "delay=9",
     "closed connection": "close_after=0",
 }
 Servers = Mapping[str, httpx.Client]
@@ -88,7 +88,7 @@ def test_another_target_takes_over(sturdy: Route, servers: Servers, cause: str) 
         answer = sturdy.ask("any")
         assert _took_over(answer, "two"), answer
         assert answer.pod.startswith("two")
-        assert answer.seconds < 2.9, answer
+        assert answer.seconds < 8, answer  # it does not wait for an answer that takes 9
         streamed = sturdy.ask("any", body={"stream": True})
         assert _took_over(streamed, "two"), streamed
         assert streamed.content.endswith(b"data: [DONE]\n\n")
@@ -121,7 +121,7 @@ def test_what_has_effects_is_never_sent_twice(sturdy: Route, servers: Servers, c
 def test_there_is_one_deadline_over_all_attempts(sturdy: Route, servers: Servers) -> None:
     answer = sturdy.ask("deadline", script="delay=10")
     assert answer.status == 504, answer
-    assert 1.8 < answer.seconds < 3.4, answer  # 3.5 s were two with a time of their own
+    assert 3.5 < answer.seconds < 5.8, answer  # 6 s were two with a time of their own
     assert _received(servers) == {"one": 1, "two": 1}
 
 
@@ -192,7 +192,7 @@ def test_who_waits_for_the_only_pod_waits_for_its_successor(
 def test_nobody_there(scenario: Scenario, sturdy: Route, servers: Servers) -> None:
     """First connections are refused; once health checks have seen it, nothing is sent there at all."""
     scenario.kubectl("scale", "deployment/one", "--replicas=0")
-    scenario.until(lambda: sturdy.ask("any").target == "two", "the other one takes over", timeout=10)
+    scenario.until(lambda: sturdy.ask("any").target == "two", "the other one takes over", timeout=20)
     for _ in range(10):
         answer = sturdy.ask("any")
         assert (answer.status, answer.target) == (200, "two"), answer

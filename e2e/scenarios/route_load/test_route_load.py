@@ -61,7 +61,7 @@ def tiers(scenario: Scenario, office: Route) -> Iterator[Route]:
     """The route with three tiers, of 10, 20 and 30 places: the servers are those of the office."""
     places = {"lightweight": 1, "balanced": DESKS, "capable": 3}
     with route(scenario, "tiers") as found:
-        scenario.until(lambda: _ready(found) == places, "the gateway knows all pods", timeout=30)
+        scenario.until(lambda: _ready(found) == places, "the gateway knows all pods")
         yield found
 
 
@@ -170,7 +170,7 @@ def test_a_caller_with_a_token_has_a_budget(scenario: Scenario, office: Route, i
         tokens = issuer.token("dora"), issuer.token("emil"), issuer.token("dora", "https://other.example.com/")
         dora, emil, stranger = (Route(nobody.address, token) for token in tokens)
         assert [caller.ask().status for caller in (nobody, stranger, dora)] == [401, 401, 200]
-        scenario.until(lambda: dora.ask().status == 429, "dora's budget is spent", timeout=30)
+        scenario.until(lambda: dora.ask().status == 429, "dora's budget is spent")
         refused = dora.ask()
         assert (refused.code, int(refused.headers["retry-after"]) > 0) == ("insufficient_quota", True), refused
         assert emil.ask().status == 200
@@ -209,7 +209,7 @@ def test_conversations_move_only_when_their_pod_dies(
     assert len(set(homes.values())) == 3, Counter(homes.values())
     victim = homes[0]
     scenario.kubectl("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
-    scenario.until(lambda: victim not in _homes(office).values(), "nobody talks to the dead pod", timeout=10)
+    scenario.until(lambda: victim not in _homes(office).values(), "nobody talks to the dead pod", timeout=20)
     after = _homes(office)
     moved = {talk for talk, pod in after.items() if homes[talk] != pod}
     with capsys.disabled():

@@ -102,7 +102,7 @@ def test_all_callers_are_answered(scenario: Scenario, asleep: Route, capsys: pyt
 
 
 def test_nobody_is_left(scenario: Scenario, asleep: Route) -> None:
-    scenario.until(lambda: demand(scenario, "night", "in_flight") == 0, "nothing is in flight", timeout=10)
+    scenario.until(lambda: demand(scenario, "night", "in_flight") == 0, "nothing is in flight")
     answer = asleep.ask(f"model/{NAME}")
     assert (answer.status, answer.seconds < 10) == (200, True), answer  # it waits for no place
 

@@ -54,7 +54,7 @@ def _requests_wake_it(scenario: Scenario) -> str:
         traffic(address, NAME, RATE) as seen,
     ):
         asked = time.monotonic()
-        scenario.until(lambda: _pods(scenario) > 0, "a replica is made", timeout=15)
+        scenario.until(lambda: _pods(scenario) > 0, "a replica is made")
         woken = time.monotonic() - asked
         scenario.until(lambda: seen.whole() >= 3, "what waited is answered", timeout=60)
     seen.assert_nothing_lost()

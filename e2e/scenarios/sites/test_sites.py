@@ -33,7 +33,7 @@ def test_an_unknown_site_is_named_with_the_known_ones(scenario: Scenario) -> Non
         condition = scenario.condition("unknown-store", "Reconciling")
         return condition["message"] if condition and condition["reason"] == "Unschedulable" else None
 
-    message = scenario.until(explained, "unknown-store is Reconciling with reason Unschedulable", timeout=15)
+    message = scenario.until(explained, "unknown-store is Reconciling with reason Unschedulable")
     for word in ("store-99", "store-1", "store-2", _ZONE):
         assert word in message
 
