@@ -16,6 +16,8 @@ OWNED = "agentfleet.dev/agent"
 """Label on every child of an Agent; its value is the Agent's name."""
 PORT = 8080
 """Of the pods."""
+PYTHON = "/opt/agentfleet/bin/python"
+"""In all containers of the pods."""
 AUDIENCE = "agentfleet"
 """Of the tokens that callers show."""
 

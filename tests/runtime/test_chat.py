@@ -380,6 +380,7 @@ async def test_readiness_names_what_is_missing() -> None:
             "notes": [],
             "alerts": [],
             "tools": [],
+            "changed": [],
         }
         assert "agentfleet_agent_runs" in (await http.get("/metrics")).text
 

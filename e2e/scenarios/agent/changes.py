@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from functools import partial
 
 import pytest
@@ -22,6 +23,7 @@ _KINDS = (
     "ServiceAccount",
     "NetworkPolicy",
 )
+_LOOK = 2.0
 _INTRUDER = [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "intruder:1"}]
 
 
@@ -84,6 +86,32 @@ def new_instructions_lose_no_request(world: World, capsys: pytest.CaptureFixture
     seen.assert_nothing_lost()
     assert world.heard()["messages"][0]["content"].startswith("Be long-winded.")
     assert agents.condition(scenario, "crowd", "Ready")["status"] == "True"
+
+
+def a_rotated_secret_replaces_pods_that_have_it_in_a_variable(world: World) -> None:
+    scenario = world.scenario
+    (old,) = agents.pods(scenario, "own")
+    assert _crm_key(world, old) == "first"
+    scenario.kube.patch("Secret", "crm", scenario.namespace, {"stringData": {"key": "second"}})
+
+    def replaced() -> bool:
+        if old not in agents.pods(scenario, "own"):
+            return True
+        # The kubelet looks at a pod's files, and the operator asks it, once a minute, or when anything of it changes.
+        annotations = {"e2e/looked-at": str(time.monotonic())}
+        scenario.kube.patch("Pod", old, scenario.namespace, {"metadata": {"annotations": annotations}})
+        time.sleep(_LOOK)
+        return False
+
+    scenario.until(replaced, "another pod has taken over", 180)
+    agents.wait_ready(scenario, "own")
+    (new,) = agents.pods(scenario, "own")
+    assert _crm_key(world, new) == "second"
+
+
+def _crm_key(world: World, pod: str) -> str:
+    told = "import os; print(os.environ['CRM_KEY'])"
+    return world.scenario.kubectl("exec", pod, "--container=agent", "--", agents.PYTHON, "-c", told).strip()
 
 
 def _is_gone(world: World, pod: str) -> bool:

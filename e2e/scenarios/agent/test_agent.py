@@ -67,5 +67,9 @@ def test_new_instructions_lose_no_request(world: World, capsys: pytest.CaptureFi
     changes.new_instructions_lose_no_request(world, capsys)
 
 
+def test_a_rotated_secret_replaces_pods_that_have_it_in_a_variable(world: World) -> None:
+    changes.a_rotated_secret_replaces_pods_that_have_it_in_a_variable(world)
+
+
 def test_deletion_leaves_nothing(world: World) -> None:
     changes.deletion_leaves_nothing(world)

@@ -15,8 +15,6 @@ from e2e.scenarios import agents, networks, routes
 from e2e.scenarios.scenario import Scenario
 
 AGENTS = ("desk", "notes", "sealed")
-PYTHON = "/opt/agentfleet/bin/python"
-"""In all containers of an Agent's pod."""
 API_PORT, _KUBELET_PORT = 6443, 10250
 _REACHES = """
 import json, socket, sys
@@ -68,7 +66,7 @@ def reached(scenario: Scenario, agent: str, container: str, *places: str) -> dic
 def execute(scenario: Scenario, agent: str, container: str, program: str, *arguments: str) -> str:
     """What a Python program prints that is run in a container of the agent's pod."""
     [pod] = agents.pods(scenario, agent)
-    return scenario.kubectl("exec", pod, f"--container={container}", "--", PYTHON, "-c", program, *arguments)
+    return scenario.kubectl("exec", pod, f"--container={container}", "--", agents.PYTHON, "-c", program, *arguments)
 
 
 def beyond(scenario: Scenario, agent: str) -> list[str]:

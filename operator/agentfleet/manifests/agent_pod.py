@@ -11,6 +11,7 @@ from typing import Any
 from agentfleet.durations import parse_duration
 from agentfleet.errors import InvalidSpec
 from agentfleet.manifests.affinity import affinity_problems
+from agentfleet.manifests.agent_environment import RENEWED_ANNOTATION, environment_volume
 from agentfleet.manifests.agent_names import (
     AGENT_PORT,
     AGENT_TLS_PORT,
@@ -53,12 +54,18 @@ _REQUESTS = {"cpu": "100m", "memory": "256Mi"}
 _LIMITS = {"memory": "1Gi"}
 
 
-def agent_template(agent: Agent, uses: Uses, settings: Settings, *, config_map: str, revision: str) -> dict[str, Any]:
-    """The finished pod template; InvalidSpec where something in it is not allowed, or no such thing."""
+def agent_template(
+    agent: Agent, uses: Uses, settings: Settings, *, config_map: str, revision: str, renewed: str | None = None
+) -> dict[str, Any]:
+    """The finished pod template; InvalidSpec where something in it is not allowed, or no such thing.
+
+    `renewed` says when pods had to be replaced for a changed variable (planning/agent_renewal.py).
+    """
     _check_shapes(agent)
     pods = agent.spec.runtime or AgentPods()
     built = _built(agent, uses, settings, config_map)
     template = _merged(agent, built)
+    _follow_environment(template, renewed)
     finish(template)
     _check_measured(agent, template)
     if pods.service_account_name:
@@ -178,6 +185,18 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
+
+
+def _follow_environment(template: dict[str, Any], renewed: str | None) -> None:
+    """With variables from Secrets and ConfigMaps also as files, and the time when these had changed."""
+    container = next(each for each in template["spec"]["containers"] if each["name"] == AGENT)
+    files = environment_volume(container.get("env", ()))
+    if files is None:
+        return
+    container["volumeMounts"] = [*container["volumeMounts"], files.mount()]
+    template["spec"]["volumes"] = [*template["spec"]["volumes"], files.volume()]
+    if renewed:
+        template["metadata"].setdefault("annotations", {})[RENEWED_ANNOTATION] = renewed
 
 
 def _check_shapes(agent: Agent) -> None:

@@ -33,6 +33,8 @@ class Said:
     """What the model may call, as a pod that serves tells; None where none has."""
     notes: tuple[str, ...] = ()
     """What is wrong without being in the way, such as Python functions that cannot be read."""
+    changed: tuple[str, ...] = ()
+    """Variables whose Secret or ConfigMap is not any more as it was when a pod began, by name."""
 
     @property
     def problems(self) -> str:
@@ -58,17 +60,28 @@ def said_by(answers: Mapping[str, Mapping[str, Any]]) -> Said:
     """What pods have answered, the first of each kind; a pod that serves knows better than one that starts."""
     found: dict[str, str] = {}
     notes: list[str] = []
+    changed: set[str] = set()
     serving = [answer for answer in answers.values() if answer.get("ready") is True]
     for _, answer in sorted(answers.items()):
-        noted = answer.get("notes")
+        changed.update(map(_name, _listed(answer, "changed")))
         for name, text in _problems(answer).items():
             if any(name not in _problems(other) for other in serving):
                 continue
             field = "model" if name == "model" else "tools" if name in _OF_TOOLS else "others"
             found.setdefault(field, _text(text) if field != "others" else f"{_text(name)}: {_text(text)}")
-        notes += [_text(each) for each in (noted if isinstance(noted, Sequence) and not isinstance(noted, str) else ())]
+        notes += map(_text, _listed(answer, "notes"))
     functions = next((each for each in map(_functions, serving) if each is not None), None)
-    return Said(**found, functions=functions, notes=tuple(dict.fromkeys(notes))[:_MOST_NOTES])
+    return Said(
+        **found,
+        functions=functions,
+        notes=tuple(dict.fromkeys(notes))[:_MOST_NOTES],
+        changed=tuple(sorted(changed - {""})),
+    )
+
+
+def _listed(answer: Mapping[str, Any], field: str) -> Sequence[Any]:
+    told = answer.get(field)
+    return told if isinstance(told, list) else ()
 
 
 def _problems(answer: Mapping[str, Any]) -> Mapping[str, Any]:

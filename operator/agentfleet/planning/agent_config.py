@@ -3,6 +3,7 @@
 from agentfleet.durations import parse_duration
 from agentfleet.errors import InvalidSpec
 from agentfleet.gateway.patterns import check
+from agentfleet.manifests.agent_environment import ENVIRONMENT_FOLDER
 from agentfleet.manifests.agent_names import AGENT_TLS_PORT, agent_address
 from agentfleet.manifests.agent_pod import drain_seconds, tool_ports
 from agentfleet.manifests.agent_uses import Uses
@@ -61,6 +62,7 @@ def agent_config(agent: Agent, uses: Uses, settings: Settings, revision: str = "
         monitoring=_monitoring(spec, privacy),
         tls=config.Tls(TLS_CERT_FILE, TLS_KEY_FILE, AGENT_TLS_PORT) if spec.tls else None,
         data_folder=DATA_FOLDER,
+        environment_folder=ENVIRONMENT_FOLDER,
         drain_timeout=drain_seconds(agent),
     )
 

@@ -51,12 +51,22 @@ class AgentPlan:
     """Children that are not wanted any more, with their uid."""
 
 
-def plan_agent(agent: Agent, uses: Uses, observed: AgentObserved, replicas: int, settings: Settings) -> AgentPlan:
-    """The plan for one Agent with so many replicas; InvalidSpec where its spec cannot become pods."""
+def plan_agent(
+    agent: Agent,
+    uses: Uses,
+    observed: AgentObserved,
+    replicas: int,
+    settings: Settings,
+    renewed: str | None = None,
+) -> AgentPlan:
+    """The plan for one Agent with so many replicas; InvalidSpec where its spec cannot become pods.
+
+    `renewed` is agent_renewal.renewed of its Deployment.
+    """
     _check(agent)
     config = agent_config(agent, uses, settings)
-    revision = digest([config.to_json(), _template(agent, uses, settings, "")])
-    workload = agent_deployment(agent, _template(agent, uses, settings, revision), replicas, settings)
+    revision = digest([config.to_json(), _template(agent, uses, settings, "", renewed)])
+    workload = agent_deployment(agent, _template(agent, uses, settings, revision, renewed), replicas, settings)
     made = (
         service_account(agent),
         *agent_services(agent),
@@ -81,8 +91,9 @@ def workload_key(agent: Agent) -> Key:
     return Key("Deployment", agent.namespace, agent_name(agent.name))
 
 
-def _template(agent: Agent, uses: Uses, settings: Settings, revision: str) -> dict[str, Any]:
-    return agent_template(agent, uses, settings, config_map=agent_config_name(agent, revision), revision=revision)
+def _template(agent: Agent, uses: Uses, settings: Settings, revision: str, renewed: str | None) -> dict[str, Any]:
+    config_map = agent_config_name(agent, revision)
+    return agent_template(agent, uses, settings, config_map=config_map, revision=revision, renewed=renewed)
 
 
 def _check(agent: Agent) -> None:

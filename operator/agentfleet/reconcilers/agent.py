@@ -7,6 +7,7 @@ Whatever is wrong with a spec is found before anything is applied, so that a bad
 It decides nothing itself.
 """
 
+import logging
 from dataclasses import replace
 
 from agentfleet.errors import InvalidSpec
@@ -15,7 +16,8 @@ from agentfleet.objects import Key, Manifest
 from agentfleet.planning.agent_answers import pods_to_ask, said_by
 from agentfleet.planning.agent_health import agent_stalled, alerting, assess_agent
 from agentfleet.planning.agent_observed import AgentObserved, gather_agent, revision_of
-from agentfleet.planning.agent_plan import AgentPlan, plan_agent
+from agentfleet.planning.agent_plan import AgentPlan, plan_agent, workload_key
+from agentfleet.planning.agent_renewal import renewed
 from agentfleet.planning.agent_scaling import SettledAgent, agent_standing, settle_agent
 from agentfleet.planning.agent_uses import agent_references, agent_uses, foreign_services, wants_own_namespace
 from agentfleet.planning.failures import is_ready
@@ -27,6 +29,8 @@ from agentfleet.resources.agent import Agent
 from agentfleet.resources.agent_status import AgentStatus
 from agentfleet.sidecars import AgentPods
 from agentfleet.status import agent_decisions
+
+logger = logging.getLogger(__name__)
 
 _WHILE_STARTING = 10.0
 """Seconds between looks while a pod is not ready: what keeps a volume from it raises no watch event."""
@@ -46,6 +50,7 @@ class Agents(KindReconciler[AgentStatus]):
         self._pods = pods
         self._loop = loop
         self._identities = Identities(around)
+        self._outdated: dict[Key, str] = {}  # revision whose pods began with variables that have changed since
 
     async def work(self, key: Key, parent: Manifest, before: AgentStatus) -> float | None:
         """One pass."""
@@ -57,7 +62,8 @@ class Agents(KindReconciler[AgentStatus]):
         observed = self._observe(key, parent)
         advice = self._loop.advice(key, agent.uid)
         settled = settle_agent(agent, before, observed, advice, self._around.now())
-        wanted = plan_agent(agent, uses, observed, settled.replicas, self._settings)
+        renewal = renewed(observed.child(workload_key(agent)), self._outdated.get(key), self._around.now())
+        wanted = plan_agent(agent, uses, observed, settled.replicas, self._settings, renewal)
         await self._children.check_ghost(key, agent.uid, before.observed_generation, wanted.apply)
         if not self._serves(observed, wanted):
             await self._identities.ensure(agent.namespace)
@@ -73,6 +79,8 @@ class Agents(KindReconciler[AgentStatus]):
         status = assess_agent(agent, seen, uses, wanted, made, self._settings, now, beside)
         self._loop.stands(key, agent_standing(agent, settled, wanted, made, status))
         due = await self.status.write(parent, before, status, now)
+        if self._is_outdated(key, made, wanted):
+            return 0.0
         starting = None if self._serves(made, wanted) else _WHILE_STARTING
         return sooner(due, starting, _UNSEEN)
 
@@ -86,6 +94,7 @@ class Agents(KindReconciler[AgentStatus]):
         """Nor is it scaled any more."""
         super().forget(key)
         self._loop.forget(key)
+        self._outdated.pop(key, None)
 
     async def _note(self, parent: Manifest, before: AgentStatus, settled: SettledAgent) -> AgentStatus:
         """A decision is in status before it is acted on, so that whoever leads next follows the same one."""
@@ -114,6 +123,14 @@ class Agents(KindReconciler[AgentStatus]):
         """What the cache has, and Services that it does not hold."""
         asked = {key: await self._around.cluster.get(key) for key in sorted(foreign) if self._cache.get(key) is None}
         return lambda key: self._cache.get(key) or asked.get(key)
+
+    def _is_outdated(self, key: Key, made: AgentObserved, wanted: AgentPlan) -> bool:
+        """Whether pods of the newest revision have just told of changed variables: the next pass replaces them."""
+        if not made.said.changed or self._outdated.get(key) == wanted.revision:
+            return False
+        self._outdated[key] = wanted.revision
+        logger.info("pods are replaced: %s changed", ", ".join(made.said.changed), extra={"key": str(key)})
+        return True
 
     async def _asked(self, made: AgentObserved, revision: str) -> AgentObserved:
         """With what only Events and pods tell."""

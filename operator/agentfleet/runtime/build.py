@@ -14,7 +14,7 @@ from pathlib import Path
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-from agentfleet.runtime import compaction, framework, identity, sessions, wire_responses
+from agentfleet.runtime import compaction, environment, framework, identity, sessions, wire_responses
 from agentfleet.runtime.a2a_server import A2A
 from agentfleet.runtime.access import AccessCheck, effective_mode
 from agentfleet.runtime.audit import AuditLog
@@ -94,7 +94,15 @@ async def build(config: AgentConfig, stack: AsyncExitStack, cgroup: Cgroup) -> P
     history = History(Path(config.data_folder))
     monitor = Monitor(config.monitoring, strain, gate, window, metrics, history, clock, cgroup)
     parts = Parts(
-        config, runs.run, access, health, metrics, toolbox.problems, lambda: monitor.alerts, lambda: toolbox.tools
+        config,
+        runs.run,
+        access,
+        health,
+        metrics,
+        notes=toolbox.problems,
+        alerts=lambda: monitor.alerts,
+        tools=lambda: toolbox.tools,
+        changed=environment.watched(Path(config.environment_folder)),
     )
     a2a = A2A(config, runs.run, caller_of(access), lambda: toolbox.tools)
     routes = await _other_protocols(parts, a2a, stack)

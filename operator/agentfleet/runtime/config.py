@@ -232,6 +232,8 @@ class AgentConfig:
     """None: plain HTTP."""
     data_folder: str = "/var/lib/agent"
     """Queued calls, the local history of metrics, sessions on a volume."""
+    environment_folder: str = "/var/run/agentfleet/environment"
+    """Files of the variables that come from Secrets and ConfigMaps, which follow these; it may be missing."""
     drain_timeout: float = 120.0
     """Seconds that runs in flight may take once the process is told to stop; clients know by then that it goes."""
 

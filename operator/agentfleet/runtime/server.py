@@ -46,6 +46,8 @@ class Parts:
     alerts: Callable[[], Sequence[Alert]] = tuple
     """Those that last."""
     tools: Callable[[], Sequence[Tool]] = tuple
+    changed: Callable[[], Sequence[str]] = tuple
+    """Variables that have another value by now than this process."""
 
 
 def caller_of(access: Access) -> CallerOf:
@@ -89,6 +91,7 @@ def _probes(parts: Parts) -> list[BaseRoute]:
             "notes": list(parts.notes()),
             "alerts": [{"metric": a.metric, "threshold": a.threshold, "action": a.action} for a in parts.alerts()],
             "tools": [{"name": tool.name, "source": tool.source} for tool in parts.tools()],
+            "changed": list(parts.changed()),
         }
         return JSONResponse(body, 200 if state.ready else 503)
 
