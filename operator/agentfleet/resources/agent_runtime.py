@@ -186,7 +186,7 @@ class AgentPods(Contract):
     """CPU and memory. Default: requests of 100m and 256Mi, a limit of 1Gi of memory."""
 
     env: Annotated[tuple[EnvVar, ...], map_list("name", max_items=64)]
-    """Environment variables."""
+    """Environment variables. Where one comes from a Secret or ConfigMap that changes, the pods are replaced."""
 
     service_account_name: DnsName | None = None
     """Service account of the pods; it must be in the operator's allowedServiceAccounts setting. Default: one that is
