@@ -27,7 +27,7 @@ def files(made: dict[str, Any]) -> dict[str, Any]:
     return {
         items["path"]: (kind, source["name"], items["key"], source["optional"])
         for volume in made["spec"]["volumes"]
-        if volume["name"] == "environment" and volume["name"] in mounted
+        if volume["name"] == "agentfleet-environment" and volume["name"] in mounted
         for each in volume["projected"]["sources"]
         for kind, source in each.items()
         for items in source["items"]
@@ -42,7 +42,7 @@ def test_each_variable_that_can_change_has_a_file() -> None:
 def test_variables_of_the_pod_template_count() -> None:
     over = {"spec": {"containers": [{"name": "agent", "env": [KEY]}, {"name": "other", "image": "x", "env": [URL]}]}}
     made = template(podTemplate=over)
-    [volume] = [each for each in made["spec"]["volumes"] if each["name"] == "environment"]
+    [volume] = [each for each in made["spec"]["volumes"] if each["name"] == "agentfleet-environment"]
     [source] = volume["projected"]["sources"]
     assert source["secret"]["name"] == "crm", "other containers are the user's own"
 

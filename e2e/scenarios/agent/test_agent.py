@@ -12,7 +12,7 @@ import pytest
 
 from e2e.cluster import EmbeddedCluster
 from e2e.scenarios import agents, scripted
-from e2e.scenarios.agent import changes, clients, crowd, protocols, sessions
+from e2e.scenarios.agent import changes, clients, crowd, neighbours, protocols, sessions
 from e2e.scenarios.agent.world import World
 from e2e.scenarios.routes import wait_ready
 from e2e.scenarios.scenario import Scenario
@@ -55,7 +55,14 @@ def _volume(scenario: Scenario, cluster: EmbeddedCluster) -> Iterator[None]:
         shutil.rmtree(folder)
 
 
-_CHECKS = (*clients.CHECKS, *protocols.CHECKS, *sessions.CHECKS, *crowd.CHECKS, *changes.CHECKS)
+_CHECKS = (
+    *clients.CHECKS,
+    *protocols.CHECKS,
+    *sessions.CHECKS,
+    *neighbours.CHECKS,
+    *crowd.CHECKS,
+    *changes.CHECKS,
+)
 
 
 @pytest.mark.parametrize("check", _CHECKS, ids=lambda check: check.__name__)

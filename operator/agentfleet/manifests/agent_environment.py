@@ -21,7 +21,7 @@ def environment_volume(variables: Iterable[Mapping[str, Any]]) -> Mounted | None
     sources = {variable["name"]: source for variable in variables for source in _sources(variable)}
     if not sources:
         return None
-    return Mounted("environment", ENVIRONMENT_FOLDER, {"projected": {"sources": list(sources.values())}})
+    return Mounted("agentfleet-environment", ENVIRONMENT_FOLDER, {"projected": {"sources": list(sources.values())}})
 
 
 def _sources(variable: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
