@@ -137,6 +137,11 @@ class World:
                 return condition["status"], condition["reason"]
         return None
 
+    def message(self, kind: str) -> str:
+        """The message of a condition."""
+        [found] = [each["message"] for each in self.status["conditions"] if each["type"] == kind]
+        return str(found)
+
     def deployments(self) -> dict[str, int]:
         return {key.name: o["spec"]["replicas"] for key, o in self.cluster.objects.items() if key.kind == "Deployment"}
 

@@ -89,11 +89,6 @@ class AgentWorld(World):
         status: dict[str, Any] = self.cluster.objects[AGENT].get("status", {})
         return status
 
-    def message(self, kind: str) -> str:
-        """The message of a condition."""
-        [found] = [each["message"] for each in self.status["conditions"] if each["type"] == kind]
-        return str(found)
-
     def names(self, kind: str) -> set[str]:
         """Names of the objects of a kind that are the Agent's."""
         mine = (each for key, each in self.cluster.objects.items() if key.kind == kind)

@@ -19,11 +19,6 @@ def world() -> RouteWorld:
     return made
 
 
-def message(world: RouteWorld, kind: str) -> str:
-    [found] = [c["message"] for c in world.status["conditions"] if c["type"] == kind]
-    return str(found)
-
-
 async def test_a_route_becomes_a_gateway(world: RouteWorld) -> None:
     world.route()
     await world.settle()
@@ -140,7 +135,7 @@ async def test_an_object_from_before_a_rule_is_stalled_by_name_of_its_field(worl
     world.route(queue={"max": -1})
     await world.once()
     assert world.condition("Stalled") == ("True", "InvalidSpec")
-    assert message(world, "Stalled").startswith("spec.queue.max: -1: ")
+    assert world.message("Stalled").startswith("spec.queue.max: -1: ")
     assert world.names("Service") == set()
 
 
@@ -152,7 +147,7 @@ async def test_a_foreign_object_with_our_name_is_left_alone(world: RouteWorld) -
     world.route()
     assert await world.once() is not None
     assert world.condition("Stalled") == ("True", "NameConflict")
-    assert "Service chat-route exists and is not this AgentRoute's." in message(world, "Stalled")
+    assert "Service chat-route exists and is not this AgentRoute's." in world.message("Stalled")
     assert world.cluster.objects[name]["spec"] == {"selector": {"a": "b"}}
     world.cluster.remove(name)
     await world.settle()
@@ -226,7 +221,7 @@ async def test_a_secret_of_the_user_that_is_missing_is_told(world: RouteWorld) -
     world.cluster.pod_events_by_uid[pod["metadata"]["uid"]] = [{"reason": "FailedMount", "message": words}]
     world.later(10)
     assert await world.once() is not None, "events raise no watch event"
-    assert 'secret "keys" not found' in message(world, "Ready")
+    assert 'secret "keys" not found' in world.message("Ready")
 
 
 async def test_a_failing_api_server_is_tried_again(world: RouteWorld) -> None:

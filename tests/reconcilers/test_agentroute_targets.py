@@ -15,11 +15,6 @@ def world() -> RouteWorld:
     return made
 
 
-def message(world: RouteWorld, kind: str) -> str:
-    [found] = [c["message"] for c in world.status["conditions"] if c["type"] == kind]
-    return str(found)
-
-
 async def test_a_target_that_is_not_there_is_said_and_comes(world: RouteWorld) -> None:
     world.route(targets=[PHI, {"name": "big", "modelServerRef": {"name": "big"}}])
     await world.settle()
