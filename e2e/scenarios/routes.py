@@ -19,6 +19,8 @@ from e2e.scenarios.scenario import Scenario, accepts
 
 OWNED = "agentfleet.dev/agentroute"
 """Label on every child of an AgentRoute; its value is the AgentRoute's name."""
+LOOKS = 16
+"""Looks at a Service after which each of two gateways has been looked at."""
 DECIDER_PORT = 8091
 """Of a gateway's page of demand."""
 _CHAT = "/v1/chat/completions"

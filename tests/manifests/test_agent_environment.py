@@ -61,6 +61,13 @@ def test_what_is_no_reference_is_for_the_api_server_to_refuse(ref: Any) -> None:
     assert made["spec"]["containers"][0]["env"][0]["name"] == "API_KEY"
 
 
+@pytest.mark.parametrize("name", ["a/b", "..a", "1", ".b"])
+def test_a_name_that_is_none_of_a_file_has_none(name: str) -> None:
+    """Pod templates may have them; the variable is the API server's to judge."""
+    over = {"spec": {"containers": [{"name": "agent", "env": [KEY | {"name": name}]}]}}
+    assert files(template(podTemplate=over)) == {}
+
+
 def test_a_renewal_is_an_annotation_of_the_pods() -> None:
     made = template(env=[KEY], renewed="2026-11-22T05:00:00Z")
     assert made["metadata"]["annotations"] == {"agentfleet.dev/environment-renewed": "2026-11-22T05:00:00Z"}

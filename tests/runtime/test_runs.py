@@ -224,7 +224,7 @@ async def test_a_reader_that_stops_cancels_for_real() -> None:
 
 async def test_a_reader_that_never_reads_holds_its_place_no_longer_than_the_time_limit() -> None:
     script = Script(*(Delta("x") for _ in range(500)), Done())
-    bench = Bench(script, config(limits=Limits(timeout=0.1)))
+    bench = Bench(script, config(limits=Limits(timeout=0.5)))
     async with aclosing(bench.runs.run(task())) as events:
         await anext(events)
         await until(lambda: bench.gate.running == 0)

@@ -54,7 +54,7 @@ def test_it_is_stalled_and_says_why(scenario: Scenario, name: str) -> None:
         found = _condition(scenario, name, "Stalled")
         return (found.get("status"), found.get("reason")) == ("True", _EXPECTED[name])
 
-    scenario.until(said, f"{name} is Stalled with reason {_EXPECTED[name]}", timeout=20)
+    scenario.until(said, f"{name} is Stalled with reason {_EXPECTED[name]}", timeout=60)
     assert _WORDS[name].format(namespace=scenario.namespace) in _condition(scenario, name, "Stalled")["message"]
     assert _condition(scenario, name, "Ready").get("status") == "False"
 

@@ -17,7 +17,7 @@ import pytest
 
 from e2e.scenarios import agents, scripted
 from e2e.scenarios.kube import Manifest
-from e2e.scenarios.routes import Answer, Ask, Route, demand, route, wait_ready
+from e2e.scenarios.routes import LOOKS, Answer, Ask, Route, demand, route, wait_ready
 from e2e.scenarios.scenario import Scenario
 
 BUSY, SLEEPER = "busy", "sleeper"
@@ -91,12 +91,20 @@ def test_a_crowd_gets_another_replica(scenario: Scenario, front: Route, capsys: 
     assert (taken["action"], taken["to"], taken["state"]) == ("scale_out", 2, "Applied"), taken
     lost = [str(answer) for answer in load.answers if answer.status != 200]
     assert not lost, f"{len(lost)} of {len(load.answers)} were not answered:\n" + "\n".join(lost[:5])
-    assert agents.condition(scenario, BUSY, "MetricsAvailable")["status"] == "True"
+    scenario.until(
+        lambda: agents.condition(scenario, BUSY, "MetricsAvailable").get("status") == "True", "both have metrics"
+    )
     assert agents.condition(scenario, BUSY, "Reconciling") == {}, "scaling is no rollout"
     with capsys.disabled():
         print(
             f"\ntwo replicas serve {seconds:.1f} s after the crowd came; {len(load.answers)} answers\n{taken['reason']}"
         )
+
+
+def _state(front: Route) -> str:
+    """What a gateway says of the sleeper."""
+    states: dict[str, str] = {each["name"]: each["status"] for each in front.get("/health").json()["targets"]}
+    return states[SLEEPER]
 
 
 def test_who_is_not_asked_sleeps(scenario: Scenario, front: Route) -> None:
@@ -108,8 +116,7 @@ def test_who_is_not_asked_sleeps(scenario: Scenario, front: Route) -> None:
     )
     assert agents.condition(scenario, SLEEPER, "Ready")["status"] == "True"
     assert agents.condition(scenario, SLEEPER, "Alerting").get("reason") == "NoAlert"
-    states = {each["name"]: each["status"] for each in front.get("/health").json()["targets"]}
-    assert states[SLEEPER] == "asleep", states
+    scenario.until(lambda: all(_state(front) == "asleep" for _ in range(LOOKS)), "both gateways know")
 
 
 def test_those_who_wake_it_are_answered(scenario: Scenario, front: Route, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ MOVING = "model.gguf"
 """The file whose content depends on the commit."""
 COMMITS = {"c0ffee" + "0" * 34: "tiny.gguf", "decade" + "0" * 34: "slow.gguf"}
 """Every commit, and what MOVING is in it."""
-SLOW, CHUNKS, PAUSE = "slow.gguf", 20, 0.3
+SLOW, CHUNKS, PAUSE = "slow.gguf", 20, 0.6
 """The file that is sent in pieces, how many, and the seconds between them."""
 
 MAIN = web.AppKey("MAIN", dict[str, str])

@@ -89,7 +89,7 @@ def test_a_second_pod_on_the_node_downloads_nothing(scenario: Scenario) -> None:
     before = _requests(scenario, "acme/chat")
     assert len([line for line in before if "GET /acme/chat/resolve/" in line]) == 1
     scenario.kubectl("scale", "ms", NAME, "--replicas=2")
-    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 2, "two pods serve")
+    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 2, "two pods serve", timeout=90)
     assert len({pod["spec"]["nodeName"] for pod in scenario.children("Pod", NAME)}) == 1
     assert _requests(scenario, "acme/chat") == before
 

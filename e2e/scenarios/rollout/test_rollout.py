@@ -96,7 +96,7 @@ def test_nothing_of_the_old_revision_is_left(scenario: Scenario) -> None:
 
 def test_scaling_in_loses_no_request(scenario: Scenario) -> None:
     scenario.kubectl("scale", "ms", NAME, "--replicas=2")
-    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 2, "two pods serve")
+    scenario.until(lambda: scenario.server(NAME)["status"]["readyReplicas"] == 2, "two pods serve", timeout=90)
     with scenario.address(NAME) as address, _traffic(address) as seen:
         scenario.until(lambda: seen.answers >= _CLIENTS, "clients get answers")
         scenario.kubectl("scale", "ms", NAME, "--replicas=1")

@@ -15,7 +15,7 @@ from openai.types.chat import ChatCompletionFunctionToolParam, ChatCompletionUse
 from e2e.scenarios import scripted, secured
 from e2e.scenarios.route import guarded, names
 from e2e.scenarios.route.shop import ALICE, Shop
-from e2e.scenarios.routes import route, wait_ready
+from e2e.scenarios.routes import LOOKS, route, wait_ready
 from e2e.scenarios.scenario import Scenario
 from e2e.support import clients
 
@@ -38,8 +38,10 @@ def shop(scenario: Scenario) -> Iterator[Shop]:
     scenario.wait_ready(timeout=90)
     wait_ready(scenario, "shop")
     with route(scenario, "shop") as found, scripted.control(scenario, "cloud") as cloud:
-        scenario.until(lambda: _reaches_all(Shop(scenario, found.address, cloud)), "all targets answer", timeout=20)
-        yield Shop(scenario, found.address, cloud)
+        opened = Shop(scenario, found.address, cloud)
+        # each look comes to either gateway
+        scenario.until(lambda: all(_reaches_all(opened) for _ in range(LOOKS)), "both gateways reach all targets")
+        yield opened
 
 
 def _reaches_all(shop: Shop) -> bool:

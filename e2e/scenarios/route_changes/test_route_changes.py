@@ -18,7 +18,7 @@ import yaml
 from e2e.install import NAMESPACE as OPERATORS
 from e2e.scenarios import scripted
 from e2e.scenarios.operators import DEPLOYMENT
-from e2e.scenarios.routes import Route, gateways, route, status, wait_ready
+from e2e.scenarios.routes import LOOKS, Route, gateways, route, status, wait_ready
 from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
 
@@ -39,7 +39,7 @@ _WAVES: tuple[tuple[dict[str, Any], ...], ...] = (
 _ROLLED_OUT = 120
 _KEYS_KNOWN = 125
 """Seconds: kubelet looks at Secrets once a minute or so."""
-_KILLED = 6.0
+_KILLED = 10.0
 """Seconds in which Services hear of a killed gateway."""
 
 
@@ -71,7 +71,8 @@ def _wait_reached(scenario: Scenario, each: Route) -> None:
     def all_ready() -> bool:
         return all(target["ready"] == 2 for target in each.get("/health").json()["targets"])
 
-    scenario.until(all_ready, "the gateways know all pods", timeout=30)
+    # each look comes to either gateway
+    scenario.until(lambda: all(all_ready() for _ in range(LOOKS)), "both gateways know all pods")
 
 
 def _flows_on(scenario: Scenario, flowing: dict[str, list[Traffic]]) -> None:
@@ -105,9 +106,9 @@ def test_a_gateway_is_killed_and_nobody_is_there_to_mend_it(
         scenario.until(lambda: not scenario.operators.pods(), "the operator is away")
         _flows_on(scenario, flowing)
         _phase(flowing, "a gateway killed")
-        began = [seen.now for seen in flowing[CALM]]
         victim = gateways(scenario, CALM)[0]["metadata"]["name"]
         scenario.kubectl("delete", "pod", victim, "--grace-period=0", "--force")
+        began = [seen.now for seen in flowing[CALM]]
         scenario.until(lambda: len(gateways(scenario, CALM)) == 2, "it is made anew", timeout=30)
         time.sleep(_KILLED)
         _flows_on(scenario, flowing)

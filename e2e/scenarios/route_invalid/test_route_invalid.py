@@ -68,7 +68,7 @@ def test_its_condition_says_why(scenario: Scenario, name: str) -> None:
         found = condition(scenario, name, kind)
         return (found.get("status"), found.get("reason")) == wanted
 
-    scenario.until(said, f"{name} is {kind} with reason {reason}", timeout=20)
+    scenario.until(said, f"{name} is {kind} with reason {reason}", timeout=60)
     assert _WORDS[name] in condition(scenario, name, kind)["message"]
     assert condition(scenario, name, "Ready").get("status") != "True"
 

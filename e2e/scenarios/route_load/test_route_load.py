@@ -14,16 +14,15 @@ import pytest
 
 from e2e.scenarios import scripted
 from e2e.scenarios.issuer import Issuer
-from e2e.scenarios.routes import Answer, Ask, Route, gateways, route, wait_ready
+from e2e.scenarios.routes import LOOKS, Answer, Ask, Route, gateways, route, wait_ready
 from e2e.scenarios.scenario import Scenario
 
 PLACES = 10
 """maxConcurrent"""
 DESKS = 2
-_LOOKS = 16
 _QUEUE_SECONDS = 6
 _TALKS = 30
-_PREFIXES = 6
+_PREFIXES = 16
 _CANARY_PERCENT = 20
 _SIMPLE, _MODERATE, _COMPLEX = "Hi there", "Write a poem about the sea", "Analyse the root cause and prove it"
 _UNSURE = "The sea and the wind and the rain, all day long. " * 4
@@ -51,7 +50,7 @@ def office(scenario: Scenario, issuer: Issuer) -> Iterator[Route]:
     with route(scenario, "office") as found:
         # Each look comes to either gateway; one that still knows pods of before would let more wait than there is room.
         scenario.until(
-            lambda: all(_ready(found) == servers for _ in range(_LOOKS)), "both gateways know all pods", timeout=30
+            lambda: all(_ready(found) == servers for _ in range(LOOKS)), "both gateways know all pods", timeout=30
         )
         yield found
 
@@ -123,10 +122,10 @@ def test_when_all_tiers_are_full_it_waits_at_the_balanced_one(tiers: Route) -> N
 
 
 def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> None:
-    full = [Ask("queued", script="delay=5.5")] * (PLACES * DESKS)
+    full = [Ask("queued", script="delay=4.5")] * (PLACES * DESKS)
     waves = {
         priority: [Ask("queued", script="delay=0.7", after=after, headers={"x-agentroute-priority": priority})] * 20
-        for priority, after in {"low": 2.5, "normal": 3.0, "high": 3.5}.items()
+        for priority, after in {"low": 2.0, "normal": 2.5, "high": 3.0}.items()
     }
     scripted.forget(scenario, "desk")
     answers = office.burst([*full, *waves["low"], *waves["normal"], *waves["high"]])
@@ -141,7 +140,7 @@ def test_those_that_wait_go_by_priority(scenario: Scenario, office: Route) -> No
 
 
 def test_the_queue_has_an_end_in_length_and_in_time(office: Route) -> None:
-    full = [Ask("queued", script="delay=8")] * (PLACES * DESKS)
+    full = [Ask("queued", script="delay=12")] * (PLACES * DESKS)
     answers = office.burst([*full, *[Ask("queued", after=1.5)] * 250])
     late = [answer for answer in answers if answer.status == 503]
     refused = [answer for answer in answers if answer.status == 429]
@@ -209,8 +208,12 @@ def test_conversations_move_only_when_their_pod_dies(
     assert len(set(homes.values())) == 3, Counter(homes.values())
     victim = homes[0]
     scenario.kubectl("delete", "pod", victim, "--grace-period=0", "--force", "--wait=false")
-    scenario.until(lambda: victim not in _homes(office).values(), "nobody talks to the dead pod", timeout=20)
-    after = _homes(office)
+
+    def moved_on() -> dict[int, str] | None:
+        found = _homes(office)
+        return None if victim in found.values() else found
+
+    after = scenario.until(moved_on, "nobody talks to the dead pod", timeout=20)  # not one look later: the successor
     moved = {talk for talk, pod in after.items() if homes[talk] != pod}
     with capsys.disabled():
         print(f"\na pod of 3 died: {len(moved)} of {_TALKS} conversations moved")

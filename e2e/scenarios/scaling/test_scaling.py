@@ -22,7 +22,7 @@ from e2e.scenarios.scenario import Scenario
 from e2e.traffic import Rate, Traffic, table, traffic
 
 NAME = "busy"
-CALM = Rate(streams=0.3, stream_tokens=40, shorts=0.2)
+CALM = Rate(streams=0.2, stream_tokens=40, shorts=0.2)
 CROWD = Rate(streams=2.4, stream_tokens=40, shorts=0.2)
 MOST = 4
 _SIDECAR = 9901
@@ -40,7 +40,7 @@ def flowing(scenario: Scenario) -> Iterator[Traffic]:
     scenario.wait_ready(NAME)
     with scenario.address(NAME) as address, traffic(address, NAME, CALM) as seen:
         seen.phase = "calm"
-        scenario.until(lambda: seen.whole() >= _KNOWN, "streams are answered", timeout=60)
+        scenario.until(lambda: seen.whole() >= _KNOWN, "streams are answered", timeout=90)
         yield seen
 
 

@@ -16,7 +16,7 @@ from tests.engines.vllm_lines import command_lines
 NAME = "tiny"
 REPOSITORY = "acme--tiny"
 BASE = [NAME, REPOSITORY]
-_START = 150
+_START = 300
 """Seconds that a start may take: importing vLLM in three processes is most of it."""
 _SEEDS = 50
 """Most that are tried until a call is whole: seven of ten give one."""

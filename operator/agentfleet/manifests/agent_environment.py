@@ -5,6 +5,7 @@ one has changed since (runtime/environment.py) and tells at /readyz; the operato
 the pods (planning/agent_renewal.py).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from agentfleet.manifests.mounts import Mounted
 ENVIRONMENT_FOLDER = "/var/run/agentfleet/environment"
 RENEWED_ANNOTATION = "agentfleet.dev/environment-renewed"
 """On the pod template: when pods last had to be replaced for it."""
+_FILE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+"""Kubernetes lets pod templates name variables in other ways too, of which not all are names of files."""
 _SOURCES = {"secretKeyRef": "secret", "configMapKeyRef": "configMap"}
 
 
@@ -26,7 +29,9 @@ def environment_volume(variables: Iterable[Mapping[str, Any]]) -> Mounted | None
 
 def _sources(variable: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """What is no reference at all is left to the API server, which says so of the variable itself."""
-    origin = variable.get("valueFrom") or {}
+    origin = variable.get("valueFrom") if _FILE_NAME.fullmatch(variable["name"]) else None
+    if not isinstance(origin, Mapping):
+        return
     for field, source in _SOURCES.items():
         ref = origin.get(field)
         if isinstance(ref, Mapping) and ref.get("name") and ref.get("key"):

@@ -43,10 +43,11 @@ class Said:
 
 
 def pods_to_ask(pods: Iterable[Manifest]) -> dict[str, str]:
-    """Pod name → address: those that run and are not ready, and one that is, for what has gone away since it was."""
+    """Pod name → address: those that run and are not ready, and of the others the one that began first, for what has
+    gone away or changed since."""
     running = [pod for pod in pods if is_running(pod) and pod["status"].get("podIP")]
     unready = [pod for pod in running if not is_ready(pod)][:_MOST_ASKED]
-    ready = [pod for pod in running if is_ready(pod)][:1]
+    ready = sorted((pod for pod in running if is_ready(pod)), key=_began)[:1]
     return {pod["metadata"]["name"]: pod["status"]["podIP"] for pod in (*unready, *ready)}
 
 
@@ -54,6 +55,12 @@ def is_running(pod: Manifest) -> bool:
     """Whether the process is up, whatever it says of model and tools."""
     statuses = pod.get("status", {}).get("containerStatuses", ())
     return any(status["name"] == AGENT and status.get("started") for status in statuses)
+
+
+def _began(pod: Manifest) -> str:
+    """When the process was started, in words that sort by time."""
+    states = (status.get("state", {}) for status in pod["status"]["containerStatuses"] if status["name"] == AGENT)
+    return str(next(states).get("running", {}).get("startedAt", ""))
 
 
 def said_by(answers: Mapping[str, Mapping[str, Any]]) -> Said:

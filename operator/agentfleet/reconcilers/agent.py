@@ -129,7 +129,8 @@ class Agents(KindReconciler[AgentStatus]):
         if not made.said.changed or self._outdated.get(key) == wanted.revision:
             return False
         self._outdated[key] = wanted.revision
-        logger.info("pods are replaced: %s changed", ", ".join(made.said.changed), extra={"key": str(key)})
+        names = ", ".join(made.said.changed)
+        logger.info("variables that pods began with have changed: %s", names, extra={"key": str(key)})
         return True
 
     async def _asked(self, made: AgentObserved, revision: str) -> AgentObserved:

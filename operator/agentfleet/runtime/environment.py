@@ -26,5 +26,5 @@ def _contents(folder: Path) -> Mapping[str, bytes]:
 def _digest(path: Path) -> bytes | None:
     try:
         return sha256(path.read_bytes()).digest()
-    except FileNotFoundError:  # just being replaced
+    except OSError:  # just being replaced, or not one of ours
         return None
