@@ -1,6 +1,8 @@
-"""An agent that asks one of another namespace: it is known there by its own token, whoever asked it."""
+"""An agent that asks one of another namespace: it is let in there, and known by its own token, whoever asked it."""
 
 from __future__ import annotations
+
+import json
 
 from e2e.scenarios import agents, namespaces
 from e2e.scenarios.agent.world import QUESTION, World
@@ -10,6 +12,12 @@ def an_agent_of_another_namespace_asks_with_its_own_token(world: World) -> None:
     home = world.scenario
     with namespaces.opened(home.kube, home.operators, home.folder / "abroad") as abroad:
         abroad.apply("visitor.yaml")
+        home.until(
+            lambda: agents.condition(abroad, "visitor", "Stalled").get("reason") == "RefNotPermitted",
+            "it stands outside",
+        )
+        names = {"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": abroad.namespace}}}
+        home.kubectl("patch", "agent", "desk", "--type=merge", "-p", json.dumps({"spec": {"allowedNamespaces": names}}))
         agents.wait_ready(abroad, "visitor")
         world.says({"calls": [["desk", '{"message": "How is ticket 7?"}']]}, {"text": "Open."}, {"text": "It is open."})
         with agents.address(abroad, "visitor") as address, agents.client(address, world.token) as client:
